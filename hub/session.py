@@ -1,0 +1,237 @@
+"""One WebSocket's life, from the welcome to the close.
+
+Owns the dialogue with one client: its commands and their replies. What happens to notes is the
+writer's, the broadcaster's and the subscription's business.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+import msgspec
+import structlog
+from aiohttp import WSMsgType, web
+
+from hub import origins
+from hub.address import Query, parse_query, too_many_topics
+from hub.connection import Connection
+from hub.parts import Hub
+from hub.protocol import (
+    ALL,
+    BAD_REQUEST,
+    FORBIDDEN,
+    GOING_AWAY,
+    LOBBY,
+    PROTOCOL,
+    Ack,
+    Command,
+    CommandError,
+    Error,
+    History,
+    Message,
+    Page,
+    Ping,
+    Pong,
+    Publish,
+    Status,
+    Subscribe,
+    Unsubscribe,
+    decode_command,
+    explain,
+)
+from hub.store import Draft, Placed
+from hub.subscription import DRAIN_POLL, Subscription
+from hub.wire import Format, json_frame, text_frame
+
+log = structlog.get_logger()
+
+TEXT_PROTOCOL = "text." + PROTOCOL
+MAX_IN_FLIGHT = 10_000  # notes of one client that wait for their acks; then its next commands wait
+
+
+class Session(Connection):
+    """A WebSocket client."""
+
+    def __init__(self, hub: Hub, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
+        super().__init__(transport, socket.ping)
+        self._hub = hub
+        self._socket = socket
+        self._format: Format = json_frame
+        self._query = Query()
+        self._home = LOBBY  # the topic of a note that names none
+        self._subscription: Subscription | None = None
+        self._replies: list[bytes] = []
+        self._in_flight = 0
+
+    async def run(self, parameters: Mapping[str, str]) -> None:
+        """The whole dialogue; returns when the connection has ended."""
+        if self._socket.ws_protocol == TEXT_PROTOCOL or parameters.get("format") == "text":
+            self._format = text_frame
+        try:
+            self._query = parse_query(parameters, self._hub.settings.max_topics)
+            self._home = self._query.home
+        except CommandError as error:
+            self.reply(error.error)
+            await self.end(BAD_REQUEST, error.error.code)
+            return
+        self._hub.connections.add(self)
+        try:
+            await self._welcome()
+            await self._receive()
+        finally:
+            self._hub.connections.discard(self)
+            if self._subscription:
+                self._subscription.close()
+
+    async def end(self, code: int, reason: str) -> None:
+        """Say the code, wait a moment for the client's own close, then drop the connection."""
+        if self._subscription:
+            self._subscription.close()
+        self._flush()
+        try:
+            async with asyncio.timeout(1):
+                await self._socket.close(code=code, message=reason.encode())
+        except TimeoutError:
+            self.abort()
+
+    def reply(self, message: Message) -> None:
+        """Write a message; those of one turn of the event loop go out together."""
+        if not (data := self._format(message)):
+            return
+        if not self._replies:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._replies.append(data)
+
+    def _flush(self) -> None:
+        replies, self._replies = self._replies, []
+        if replies:
+            self.write(b"".join(replies))
+
+    async def _welcome(self) -> None:
+        hub = self._hub
+        if not hub.listener.ready.is_set():
+            self.reply(Status(False))
+            await hub.listener.ready.wait()
+        self._subscription = hub.subscription(self, self._format)
+        topics = self._query.topics
+        self.reply(hub.welcome(topics))
+        self._flush()
+        self._subscription.open(topics, self._query.after, self._query.last)
+
+    async def _receive(self) -> None:
+        while True:
+            message = await self._socket.receive()
+            self.heard_at, self.pinged_at = time.monotonic(), None
+            if message.type is WSMsgType.TEXT:
+                await self._on_text(message.data)
+            elif message.type is WSMsgType.BINARY:
+                hint = "Send text frames; with websocat, leave out --binary."
+                self.reply(Error("binary", "Expected a text frame, got a binary one.", hint))
+            elif message.type is WSMsgType.PING:
+                await self._socket.pong(message.data)
+            elif message.type is not WSMsgType.PONG:
+                return
+
+    async def _on_text(self, data: bytes) -> None:
+        try:
+            command = self._decode(data)
+        except CommandError as error:
+            self.reply(error.error)
+            return
+        try:
+            await self._carry_out(command)
+        except CommandError as error:
+            self.reply(msgspec.structs.replace(error.error, id=command.id))
+        # A client that does not read its replies, or publishes faster than is written, is not read either.
+        while self._in_flight >= MAX_IN_FLIGHT or self.buffered() > self._hub.settings.high_water:
+            await asyncio.sleep(DRAIN_POLL)
+
+    def _decode(self, data: bytes) -> Command:
+        if self._format is json_frame:
+            return decode_command(data)
+        try:
+            return msgspec.convert({"username": self._username(), "body": data.decode().rstrip("\r\n")}, Publish)
+        except (msgspec.ValidationError, UnicodeDecodeError) as error:
+            raise CommandError(explain(error)) from error
+
+    def _username(self) -> str:
+        if self._query.username is None:
+            hint = "Connect with your name in the address: …&username=NAME"
+            raise CommandError(Error("no_username", "The hub does not know who you are.", hint))
+        return self._query.username
+
+    async def _carry_out(self, command: Command) -> None:
+        match command:
+            case Publish():
+                self._publish(command)
+            case Subscribe():
+                self._subscribe(command)
+            case Unsubscribe():
+                self._unsubscribe(command)
+            case History():
+                await self._history(command)
+            case Ping():
+                self.reply(Pong(command.id))
+
+    def _publish(self, command: Publish) -> None:
+        id = command.id
+
+        def answer(result: Placed | Error) -> None:
+            self._in_flight -= 1
+            if isinstance(result, Error):
+                self.reply(msgspec.structs.replace(result, id=id))
+            else:
+                self.reply(Ack(id, result.seq, result.rowid))
+
+        self._in_flight += 1
+        topic = command.topic or self._home
+        self._hub.writer.submit(Draft(topic, command.username, command.body, key=command.key), answer)
+
+    def _subscribe(self, command: Subscribe) -> None:
+        assert self._subscription
+        topic, current = command.topic, self._subscription.topics
+        if ALL in current and topic != ALL:
+            hint = "Unsubscribe from `*` first, or leave it at that."
+            raise CommandError(Error("already_subscribed", "`*` covers every topic.", hint))
+        if topic not in current and topic != ALL and len(current) >= self._hub.settings.max_topics:
+            raise CommandError(too_many_topics(self._hub.settings.max_topics))
+        seq = self._hub.broadcaster.head if command.after is None else command.after
+        self.reply(Ack(command.id, seq))
+        self._flush()
+        self._subscription.add(topic, command.after)
+
+    def _unsubscribe(self, command: Unsubscribe) -> None:
+        assert self._subscription
+        if command.topic not in self._subscription.topics:
+            hint = f"You follow: {', '.join(sorted(self._subscription.topics)) or 'nothing'}."
+            raise CommandError(Error("not_subscribed", f"You do not follow {command.topic!r}.", hint))
+        self._subscription.remove(command.topic)
+        self.reply(Ack(command.id, self._hub.broadcaster.head))
+
+    async def _history(self, command: History) -> None:
+        topics = None if command.topic == ALL else [command.topic]
+        notes, seq = await self._hub.store.notes(topics, command.limit, command.before)
+        self.reply(Page(notes, seq, command.id))
+
+
+async def serve_socket(hub: Hub, request: web.Request) -> web.WebSocketResponse:
+    """Upgrade the request and run its session."""
+    socket = web.WebSocketResponse(
+        protocols=(PROTOCOL, TEXT_PROTOCOL),
+        compress=False,
+        decode_text=False,
+        autoping=False,
+        max_msg_size=hub.settings.max_frame,
+    )
+    await socket.prepare(request)
+    transport = request.transport
+    if transport is not None:
+        session = Session(hub, socket, transport)
+        if hub.closing:
+            await session.end(GOING_AWAY, "the hub is stopping")
+        elif not origins.allows(request, hub.settings.origins):
+            session.reply(origins.refusal(request))
+            await session.end(FORBIDDEN, "this page's origin is not allowed")
+        else:
+            await session.run(request.query)
+    return socket

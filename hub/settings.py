@@ -1,0 +1,112 @@
+"""What a hub can be told, and where its files are.
+
+Owns the one Settings struct: its fields are the command-line options (``--ring-bytes``) and the
+environment (``HUB_RING_BYTES``, and for three of them the names that hosting platforms use). Reads
+nothing else and opens nothing.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+PACKAGE = Path(__file__).parent
+# In a checkout the folders stand beside the package, in an installed wheel inside it.
+SQL_DIR, WEB_DIR = (folder if (folder := PACKAGE / name).is_dir() else PACKAGE.parent / name for name in ("sql", "web"))
+
+ALIASES = {"port": "PORT", "database_url": "DATABASE_URL"}
+
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class SettingsError(Exception):
+    """A setting has a value that it cannot have; the message names it and says what was expected."""
+
+
+def about(text: str) -> Meta:
+    """The help text of a field."""
+    return Meta(description=text)
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Every setting with its default; sizes in bytes, times in seconds."""
+
+    host: Annotated[str, about("Address to serve on; 0.0.0.0 for all.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port to serve on; 0 picks a free one.")] = 8080
+    database_url: Annotated[
+        str, about("Postgres to use, as postgresql://user:password@host:port/name. None: an embedded one.")
+    ] = ""
+    data_dir: Annotated[str, about("Folder of the embedded Postgres.")] = ".notes-hub"
+    allowed_origins: Annotated[
+        str,
+        about("Other web pages that may use this hub, as origins parted by commas; * for any page."),
+    ] = "http://localhost:8000,http://127.0.0.1:8000"
+    ring_bytes: Annotated[Count, about("Memory for recent events, from which reconnecting clients catch up.")] = (
+        16 << 20
+    )
+    high_water: Annotated[Count, about("Unsent data at which a client counts as slow and is paged instead.")] = 1 << 20
+    max_frame: Annotated[Count, about("Largest WebSocket message accepted from a client.")] = 64 << 10
+    max_topics: Annotated[Count, about("Most topics that one client may subscribe to.")] = 128
+    max_batch: Annotated[Count, about("Most notes written to Postgres in one statement.")] = 1000
+    pool_size: Annotated[Count, about("Database connections for reading and writing; one more listens.")] = 4
+    ping_interval: Annotated[Seconds, about("Silence after which a client is pinged, a stream gets a heartbeat.")] = (
+        25.0
+    )
+    pong_timeout: Annotated[Seconds, about("Time that a pinged client has for its answer.")] = 8.0
+    stall_timeout: Annotated[Seconds, about("Time after which a client that takes no data at all is closed.")] = 30.0
+    check_interval: Annotated[Seconds, about("Time between checks of the listening connection against the log.")] = 2.0
+    shutdown_timeout: Annotated[Seconds, about("Time for clients to leave when the hub stops.")] = 5.0
+    log_level: Annotated[
+        str, Meta(pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+    ] = "info"
+
+    @property
+    def data_path(self) -> Path:
+        """The folder of the embedded Postgres."""
+        return Path(self.data_dir).expanduser().absolute()
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The allowed origins, each without a slash at its end."""
+        return frozenset(part.strip().rstrip("/") for part in self.allowed_origins.split(",") if part.strip())
+
+
+def environment_names(field: str) -> list[str]:
+    """The variables that set a field, the strongest first."""
+    return [f"HUB_{field.upper()}"] + ([ALIASES[field]] if field in ALIASES else [])
+
+
+def load(environ: Mapping[str, str], options: Mapping[str, Any]) -> Settings:
+    """Settings from the environment and, stronger, from command-line options (None: not given).
+
+    Raises SettingsError with a line for a person. A variable that is set but empty counts as not given.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for field in Settings.__struct_fields__:
+        candidates = [("--" + field.replace("_", "-"), options.get(field))]
+        candidates += [(name, environ.get(name)) for name in environment_names(field)]
+        for source, value in candidates:
+            if value not in (None, ""):
+                values[field], sources[field] = value, source
+                break
+    for field, value in values.items():
+        _check(field, value, sources[field])
+    return msgspec.convert(values, Settings, strict=False)
+
+
+def unknown(environ: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none: worth a warning, since one may be misspelt."""
+    known = {name for field in Settings.__struct_fields__ for name in environment_names(field)}
+    return sorted(name for name in environ if name.startswith("HUB_") and name not in known)
+
+
+def _check(field: str, value: Any, source: str) -> None:
+    try:
+        msgspec.convert({field: value}, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        expected = str(error).partition(" - at ")[0]
+        raise SettingsError(f"{source} is {value!r}: {expected[0].lower()}{expected[1:]}.") from error

@@ -1,0 +1,116 @@
+"""Gathers submitted notes and inserts them together.
+
+Owns the queue between everybody who publishes and the database: while one batch commits the next
+one gathers, so the batch grows with the load and a lone note waits for nothing. The answers come
+in the order of the submissions, after the commit. One refused note never fails its neighbours.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from hub.protocol import CommandError, Error
+from hub.store import Draft, Placed, Refused, Unavailable
+
+log = structlog.get_logger()
+
+Answer = Callable[[Placed | Error], None]
+Batch = list[tuple[Draft, Answer]]
+
+CLOSING = Error(
+    "shutting_down",
+    "The hub is stopping; the note was not saved.",
+    "Connect again and send it once more.",
+    temporary=True,
+)
+DROPPED = Error("refused", "The database did not keep the note.", "A trigger on table note dropped it; ask its owner.")
+
+
+class Target(Protocol):
+    """Where the notes go."""
+
+    async def publish(self, drafts: Sequence[Draft]) -> list[Placed | None]:
+        """Insert all or none, in order. Raises Refused or Unavailable."""
+
+
+class Writer:
+    """The way of all notes into the table, at most `max_batch` in a statement."""
+
+    def __init__(self, target: Target, max_batch: int) -> None:
+        self.batches = self.written = 0
+        self._target = target
+        self._max_batch = max_batch
+        self._queue: deque[tuple[Draft, Answer]] = deque()
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing = False
+
+    def submit(self, draft: Draft, answer: Answer) -> None:
+        """Queue a note; `answer` is called once, with its place or with why there is none."""
+        if self._closing:
+            answer(CLOSING)
+            return
+        self._queue.append((draft, answer))
+        self._idle.clear()
+        self._wake.set()
+
+    async def publish(self, draft: Draft) -> Placed:
+        """Submit one note and wait for its place. Raises CommandError."""
+        done: asyncio.Future[Placed | Error] = asyncio.get_running_loop().create_future()
+        self.submit(draft, lambda result: None if done.done() else done.set_result(result))
+        result = await done
+        if isinstance(result, Error):
+            raise CommandError(result)
+        return result
+
+    async def run(self) -> None:
+        """Write until cancelled; whatever is queued then is answered with an error."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                await self._wake.wait()
+                while self._queue:
+                    batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))]
+                    results = await self._write(batch)
+                    # Soon, not now: the next batch is on its way to the database before these are answered.
+                    loop.call_soon(_answer, batch, results)
+                self._wake.clear()
+                self._idle.set()
+        finally:
+            self._closing = True
+            while self._queue:
+                self._queue.popleft()[1](CLOSING)
+            self._idle.set()
+
+    async def close(self) -> None:
+        """Refuse what comes from now on, and finish what is queued."""
+        self._closing = True
+        await self._idle.wait()
+
+    async def _write(self, batch: Batch) -> list[Placed | Error]:
+        try:
+            places = await self._target.publish([draft for draft, _ in batch])
+        except Unavailable as error:
+            log.warning("batch_not_written", notes=len(batch), reason=error.reason)
+            return [error.error] * len(batch)
+        except Refused as error:
+            if len(batch) == 1:
+                return [error.error]
+            # Halves find the one that was refused in a few statements, and keep the order.
+            middle = len(batch) // 2
+            return await self._write(batch[:middle]) + await self._write(batch[middle:])
+        except BaseException:
+            _answer(batch, [Unavailable("stopped while writing").error] * len(batch))
+            raise
+        self.batches += 1
+        self.written += len(batch)
+        return [place or DROPPED for place in places]
+
+
+def _answer(batch: Batch, results: list[Placed | Error]) -> None:
+    for (_, answer), result in zip(batch, results, strict=True):
+        answer(result)

@@ -1,0 +1,127 @@
+"""What tests share: one real Postgres for the whole run, a fresh database for each test, hubs on it."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, TypeVar
+
+import aiohttp
+import asyncpg
+import pytest
+
+from hub import app, embedded, migrations
+from hub.parts import Hub
+from hub.protocol import Message, decode_message, encode
+from hub.settings import Settings
+
+T = TypeVar("T")
+numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Postgres without durability, for this run alone."""
+    folder = tmp_path_factory.mktemp("postgres")
+    with asyncio.Runner() as runner:
+        running = embedded.running(folder, fast=True)
+        url = runner.run(running.__aenter__())
+        runner.run(_make_template(url))
+        try:
+            yield url
+        finally:
+            runner.run(running.__aexit__(None, None, None))
+
+
+async def _make_template(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await migrations.migrate(connection)
+    finally:
+        await connection.close()
+
+
+def with_name(url: str, name: str) -> str:
+    """The URL of another database on the same server."""
+    return url.replace("/notes?", f"/{name}?")
+
+
+@pytest.fixture
+async def empty_url(server: str) -> str:
+    """A database without anything in it."""
+    return await _create(server, "template1")
+
+
+@pytest.fixture
+async def url(server: str) -> str:
+    """A database with the schema and no notes."""
+    return await _create(server, "notes")
+
+
+async def _create(server: str, template: str) -> str:
+    name = f"test_{next(numbers)}"
+    connection = await asyncpg.connect(with_name(server, "postgres"))
+    try:
+        await connection.execute(f"create database {name} template {template}")
+    finally:
+        await connection.close()
+    return with_name(server, name)
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the test's database, as any program may have one."""
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def settings(**changes: Any) -> Settings:
+    """Settings for tests: any free port."""
+    return Settings(**{"port": 0, **changes})
+
+
+@pytest.fixture
+def start_hub(url: str) -> Callable[..., contextlib.AbstractAsyncContextManager[tuple[Hub, str]]]:
+    """``async with start_hub(high_water=…) as (hub, address)``: a listening hub on the test's database."""
+
+    @contextlib.asynccontextmanager
+    async def start(database_url: str = url, **changes: Any) -> AsyncIterator[tuple[Hub, str]]:
+        async with app.serving(settings(**changes), database_url) as (hub, address):
+            async with asyncio.timeout(10):
+                await hub.listener.ready.wait()
+            yield hub, address
+
+    return start
+
+
+class Client:
+    """A WebSocket client that reads one message after the other."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.socket = socket
+
+    async def receive(self) -> Message:
+        """The next message, within seconds."""
+        frame = await self.socket.receive(timeout=10)
+        assert frame.type is aiohttp.WSMsgType.TEXT, frame
+        return decode_message(frame.data)
+
+    async def until(self, kind: type[T]) -> T:
+        """The next message of a kind; others are passed over."""
+        while not isinstance(message := await self.receive(), kind):
+            pass
+        return message
+
+    async def send(self, message: Any) -> None:
+        """Send a command, or any text as it is."""
+        await self.socket.send_str(message if isinstance(message, str) else encode(message).decode())
+
+
+@contextlib.asynccontextmanager
+async def connect(address: str, path: str = "/ws", **options: Any) -> AsyncIterator[Client]:
+    """A WebSocket to a hub, at its address from start_hub."""
+    async with aiohttp.ClientSession() as http, http.ws_connect(address + path, **options) as socket:
+        yield Client(socket)
