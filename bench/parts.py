@@ -15,10 +15,17 @@ from hub import embedded
 
 @contextlib.asynccontextmanager
 async def hub(*options: str) -> AsyncIterator[tuple[str, str, asyncio.subprocess.Process]]:
-    """An embedded Postgres with its normal durability and a hub on it: the hub's address, the database's URL."""
+    """A hub on a database of its own: the hub's address, the database's URL, the hub's process."""
+    async with embedded_database() as url, serving(url, *options) as (address, process):
+        yield address, url, process
+
+
+@contextlib.asynccontextmanager
+async def embedded_database() -> AsyncIterator[str]:
+    """An embedded Postgres with its normal durability: its URL."""
     with tempfile.TemporaryDirectory() as folder:
-        async with embedded.running(Path(folder)) as url, serving(url, *options) as (address, process):
-            yield address, url, process
+        async with embedded.running(Path(folder)) as url:
+            yield url
 
 
 @contextlib.asynccontextmanager

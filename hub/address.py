@@ -9,16 +9,19 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from hub.protocol import ALL, LOBBY, MAX_LENGTH, CommandError, Cursor, Error, Limit, Name
+from hub.codec import CommandError, convert
+from hub.protocol import ALL, LOBBY, MAX_LENGTH, Cursor, Error, Limit, Name
+
+HINT = "The address takes topic (any number), after and last, and for /ws username and format: ?topic=lobby&last=10"
 
 # Unlike a Name it may be empty: that is how one follows nothing.
-Topic = Annotated[str, Meta(max_length=MAX_LENGTH, pattern=r"\A[^\x00]*\Z")]
+AnyTopic = Annotated[str, Meta(max_length=MAX_LENGTH, pattern=r"\A[^\x00]*\Z")]
 
 
 class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the address of a stream asks for."""
 
-    topic: list[Topic] = msgspec.field(default_factory=lambda: [LOBBY])
+    topic: list[AnyTopic] = msgspec.field(default_factory=lambda: [LOBBY])
     after: Cursor | None = None
     last: Limit | None = None
     username: Name | None = None
@@ -45,11 +48,7 @@ def parse_query(parameters: Mapping[str, str], max_topics: int) -> Query:
             raise CommandError(Error("invalid_address", f"`{name}` stands twice in the address.", "Give it once."))
         else:
             values[name] = value
-    try:
-        query = msgspec.convert(values, Query, strict=False)
-    except msgspec.ValidationError as error:
-        hint = "The address takes topic (any number), after, last, username and format, as in ?topic=lobby&last=10"
-        raise CommandError(Error("invalid_address", str(error), hint)) from error
+    query = convert(values, Query, "invalid_address", HINT)
     if len(query.topics) > max_topics:
         raise CommandError(too_many_topics(max_topics))
     return query

@@ -13,11 +13,12 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from hub import connection, embedded, migrations, origins, routes
+from hub import connection, embedded, metrics, migrations, origins, routes
 from hub.broadcaster import Broadcaster
 from hub.listener import Listener
 from hub.parts import Hub
 from hub.protocol import GOING_AWAY
+from hub.replay import Replay
 from hub.settings import Settings
 from hub.store import CONNECTION_ERRORS, Store, backoff, connect
 from hub.writer import Writer
@@ -76,7 +77,8 @@ async def running(settings: Settings, url: str) -> AsyncIterator[Hub]:
                 owned.add(task)
                 task.add_done_callback(owned.discard)
 
-            hub = Hub(settings, store, broadcaster, listener, writer, spawn)
+            replay = Replay(store, spawn)
+            hub = Hub(settings, store, broadcaster, listener, writer, replay, spawn)
             spawn(_part("listener", listener.run()))
             spawn(_part("writer", writer.run()))
             spawn(_part("watch", connection.watch(lambda: hub.connections, settings)))
@@ -102,6 +104,7 @@ def application(hub: Hub) -> web.Application:
     allowed = hub.settings.origins
     app = web.Application(middlewares=[origins.middleware(allowed), routes.errors], client_max_size=MAX_BODY)
     app[routes.HUB] = hub
+    app[routes.METRICS] = metrics.registry(hub)
     app.add_routes(routes.routes)
     app.on_response_prepare.append(origins.headers(allowed))
     app.on_shutdown.append(farewell)

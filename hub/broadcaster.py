@@ -37,7 +37,7 @@ class Event:
         """The bytes of this event in a format; made once, whoever asks."""
         data = self._encoded.get(format)
         if data is None:
-            data = self._encoded[format] = b"" if self.message is None else format(self.message)
+            data = self._encoded[format] = b"" if self.message is None else format(self.message, self.seq)
         return data
 
     def size(self) -> int:
@@ -53,6 +53,7 @@ class Subscriber(Protocol):
 
     format: Format
     topics: frozenset[str]
+    live: bool
 
     def reset(self, seq: int, reason: str) -> None:
         """The log is another one now; what is current follows `seq`."""

@@ -267,9 +267,10 @@ class _Server:
 
     async def run(self, name: str, *arguments: str, stdin: bytes = b"") -> str:
         """Output of a program that ends by itself."""
-        process = await self.spawn([str(binary(name)), *arguments], PIPE, PIPE, signal.SIGKILL)
+        # One that reads nothing gets no pipe: it may have ended before we could write.
+        process = await self.spawn([str(binary(name)), *arguments], PIPE if stdin else DEVNULL, PIPE, signal.SIGKILL)
         try:
-            output = (await process.communicate(stdin))[0].decode(errors="replace")
+            output = (await process.communicate(stdin or None))[0].decode(errors="replace")
         finally:
             await _stop(process)
         if process.returncode:

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 CHANNEL = "channel_note"
 PAGE = 1000  # events read from the log at once
 MAX_PENDING = 20_000  # notifications kept while the log is read; beyond, the log is read again
-CONNECT_TIMEOUT = 3.0  # seconds for a connection to be made
+CONNECT_TIMEOUT = 3.0  # seconds for a connection to be made, and for LISTEN
 CHECK_TIMEOUT = 1.0  # seconds for the listening connection to answer
 PROOF_TIMEOUT = 3.0  # seconds for a notification to ourselves to come back
 
@@ -81,7 +81,7 @@ async def prove(connection: asyncpg.Connection, store: Store) -> None:
     await connection.add_listener(channel, hear)
     try:
         # From another connection: a pooler may by luck run our own NOTIFY where it ran our LISTEN.
-        await store.notify(channel)
+        await store.notify(channel, PROOF_TIMEOUT)
         async with asyncio.timeout(PROOF_TIMEOUT):
             await heard.wait()
     except TimeoutError:
@@ -126,7 +126,7 @@ class Listener:
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
-        connection = await connect(self._url, "notes-hub listener", CONNECT_TIMEOUT)
+        connection = await connect(self._url, "notes-hub listener", CONNECT_TIMEOUT, CONNECT_TIMEOUT)
         try:
             self._lost.clear()
             connection.add_termination_listener(lambda _: self._end())
@@ -232,7 +232,11 @@ class Listener:
 
     async def _check(self, connection: asyncpg.Connection) -> None:
         """Find a connection that is dead, hung, or alive but deaf. Costs one small query and writes nothing."""
-        last = await connection.fetchval("select last_value from note_seq", timeout=CHECK_TIMEOUT)
+        try:
+            last = await connection.fetchval("select last_value from note_seq", timeout=CHECK_TIMEOUT)
+        except TimeoutError:
+            self._store.abandon()  # else each of the pool's connections would be waited for in turn
+            raise
         head = self._broadcaster.head
         if last < head and not await self._store.holds(head):
             raise Unavailable("the log ends before what was heard: another database answers now")

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from hub.protocol import Error, encode
+from hub.codec import encode
+from hub.protocol import Error
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -23,8 +24,11 @@ def allows(request: web.Request, origins: frozenset[str]) -> bool:
     origin = request.headers.get("Origin")
     if origin is None or "*" in origins or origin in origins:
         return True
-    # A proxy may have taken off the TLS, so only the host and port are compared.
-    return urlsplit(origin).netloc == request.host
+    try:
+        # A proxy may have taken off the TLS, so only the host and port are compared.
+        return urlsplit(origin).netloc == request.host
+    except ValueError:  # no address at all
+        return False
 
 
 def refusal(request: web.Request) -> Error:

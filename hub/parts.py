@@ -12,6 +12,7 @@ from hub.broadcaster import Broadcaster
 from hub.connection import Connection
 from hub.listener import Listener
 from hub.protocol import MAX_LENGTH, MAX_PAGE, PROTOCOL, Limits, Welcome
+from hub.replay import Replay
 from hub.settings import Settings
 from hub.store import Store
 from hub.subscription import Subscription
@@ -28,6 +29,7 @@ class Hub:
     broadcaster: Broadcaster
     listener: Listener
     writer: Writer
+    replay: Replay
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     connections: set[Connection] = field(default_factory=set)
     closing: bool = False
@@ -41,4 +43,4 @@ class Hub:
 
     def subscription(self, connection: Connection, format: Format) -> Subscription:
         """A subscription that writes to a connection; it follows nothing yet."""
-        return Subscription(connection, format, self.broadcaster, self.store, self.spawn, self.settings.high_water)
+        return Subscription(connection, format, self.broadcaster, self.replay, self.spawn, self.settings.high_water)

@@ -6,10 +6,11 @@ file runs in the hub, in terminals, in tests and in the browser.
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final, TypeVar
 
-import msgspec
 from msgspec import Meta, Struct
+
+T = TypeVar("T")
 
 PROTOCOL: Final = "notes.v1"
 LOBBY: Final = "lobby"
@@ -17,10 +18,12 @@ ALL: Final = "*"
 
 # At least one visible character, and no NUL, which Postgres cannot store in a text.
 VISIBLE: Final = r"\A[^\x00]*[^\s\x00][^\x00]*\Z"
+ONE_TOPIC: Final = r"\A(?!\*\Z)[^\x00]*[^\s\x00][^\x00]*\Z"  # nor the sign for all topics
 MAX_LENGTH: Final = 140  # characters (code points), as the columns of table note
 MAX_PAGE: Final = 1000  # notes in one answer to `history`, or of `last`
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_LENGTH, pattern=VISIBLE)]
+Topic = Annotated[str, Meta(min_length=1, max_length=MAX_LENGTH, pattern=ONE_TOPIC)]
 Id = int | str
 Cursor = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # a seq: microseconds, exact in JavaScript too
 Rowid = Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -35,7 +38,7 @@ class Publish(Struct, tag="publish", forbid_unknown_fields=True, omit_defaults=T
 
     username: Name
     body: Name
-    topic: Name | None = None
+    topic: Topic | None = None
     key: Name | None = None
     id: Id | None = None
 
@@ -101,11 +104,15 @@ class Deleted(Struct, tag="deleted"):
 
 
 class Reset(Struct, tag="reset", omit_defaults=True):
-    """What the client holds (of `topic`, or all) can't be brought up to date: forget it, and go on from `seq`."""
+    """What the client holds (of `topic`, or all) can't be brought up to date: forget it, and go on from `seq`.
+
+    With `snapshot` the newest notes follow, as asked for with `last`, up to `caught_up`.
+    """
 
     seq: int
     reason: str
     topic: str | None = None
+    snapshot: bool = False
 
 
 class CaughtUp(Struct, tag="caught_up"):
@@ -174,80 +181,6 @@ class Error(Struct, tag="error", omit_defaults=True):
 
 Event = Note | Deleted | Reset
 Message = Event | CaughtUp | Welcome | Status | Ack | Page | Pong | Error
-
-_commands: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
-_bare = msgspec.json.Decoder(Publish)
-_messages: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
-_objects = msgspec.json.Decoder(dict[str, Any])
-# What a decoder raises; UnicodeError for a str with a lone surrogate too, RecursionError for thousands of brackets.
-UNDECODABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
-encode = msgspec.json.Encoder().encode
-
-
-class CommandError(Exception):
-    """A command that cannot be carried out; `error` is the reply to it."""
-
-    def __init__(self, error: Error) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
-def decode_command(data: bytes) -> Command:
-    """A client's message. An object without a `type` is a publish. Raises CommandError."""
-    try:
-        if b'"type"' not in data:
-            return _bare.decode(data)
-        try:
-            return _commands.decode(data)
-        except msgspec.ValidationError:
-            if "type" in _objects.decode(data):
-                raise
-            return _bare.decode(data)
-    except UNDECODABLE as error:
-        raise CommandError(explain(error, _id_of(data))) from error
-
-
-def decode_message(data: bytes | str) -> Message:
-    """A hub's message. Raises msgspec.DecodeError."""
-    return _messages.decode(data)
-
-
-def _id_of(data: bytes) -> Id | None:
-    try:
-        value = _objects.decode(data).get("id")
-    except UNDECODABLE:
-        return None
-    return value if isinstance(value, str | int) and not isinstance(value, bool) else None
-
-
-EXAMPLE: Final = '{"type":"publish","username":"gb","body":"Hello World!"}'
-COMMANDS: Final = "publish, subscribe, unsubscribe, history, ping"
-
-
-def explain(error: Exception, id: Id | None = None) -> Error:
-    """The reply to a message that could not be decoded: msgspec's own words, and a hint for people."""
-    message = str(error)
-    if not isinstance(error, msgspec.ValidationError):
-        return Error("invalid_json", message, f"Send one JSON object as UTF-8 text, such as {EXAMPLE}", id=id)
-    problem, _, path = message.partition(" - at ")
-    field = path.strip("`").removeprefix("$.")
-    return Error("invalid_message", message, _hint(problem, f"`{field}`" if field else "It"), id=id)
-
-
-def _hint(problem: str, field: str) -> str:
-    if field == "`type`":
-        return f"`type` is one of {COMMANDS}; an object without it is a publish."
-    if "matching regex" in problem or "length >= 1" in problem:
-        return f"{field} needs at least one visible character, and no NUL."
-    if f"length <= {MAX_LENGTH}" in problem:
-        return f"{field} is too long: at most {MAX_LENGTH} characters."
-    if "missing required field" in problem:
-        return f"Add the field, as in {EXAMPLE}"
-    if "unknown field" in problem:
-        return f"Remove the field, or mend its spelling; an example: {EXAMPLE}"
-    if "got `array`" in problem or "Expected `object`" in problem:
-        return f"Send one JSON object, such as {EXAMPLE}"
-    return f"{field} has a value that it cannot have: {problem[0].lower()}{problem[1:]}."
 
 
 # Close codes say what to do next (RFC 6455 §7.4 for those below 3000; the others follow Centrifugo's

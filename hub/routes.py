@@ -5,36 +5,24 @@ Owns requests and replies: reading bodies, status codes, errors as JSON. Who may
 """
 
 from typing import Any, Literal
+from urllib.parse import parse_qsl
 
 import msgspec
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 
-from hub import __version__
+from hub import __version__, metrics
+from hub.codec import EXAMPLE, CommandError, convert, decode_command, encode
 from hub.origins import Handler
 from hub.page import render
 from hub.parts import Hub
-from hub.protocol import (
-    ALL,
-    EXAMPLE,
-    LOBBY,
-    Ack,
-    CommandError,
-    Cursor,
-    Error,
-    Limit,
-    Name,
-    Page,
-    Publish,
-    Rowid,
-    decode_command,
-    encode,
-    explain,
-)
+from hub.protocol import ALL, LOBBY, Ack, Cursor, Error, Limit, Name, Page, Publish, Rowid
 from hub.session import serve_socket
 from hub.store import Draft, Unavailable
 from hub.stream import serve_stream
 
 HUB = web.AppKey("hub", Hub)
+METRICS = web.AppKey("metrics", CollectorRegistry)
 PAGE_NOTES = 50
 REQUIRED = ("username", "body")
 
@@ -63,13 +51,6 @@ class Where(msgspec.Struct):
     rowid: Rowid
 
 
-def _convert(values: Any, kind: type, expected: str) -> Any:
-    try:
-        return msgspec.convert(values, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise CommandError(Error("invalid_address", str(error), expected)) from error
-
-
 @routes.get("/")
 async def index(request: web.Request) -> web.Response:
     """The page, with the newest notes of the lobby in its HTML."""
@@ -80,14 +61,14 @@ async def index(request: web.Request) -> web.Response:
 @routes.get("/ws")
 async def websocket(request: web.Request) -> web.StreamResponse:
     """The WebSocket; a plain GET is told what to use instead."""
-    if not web.WebSocketResponse().can_prepare(request):
+    if request.headers.get("Upgrade", "").lower() != "websocket":
         hint = "Connect a WebSocket client, as in: websocat 'ws://HOST/ws?last=10'. Over plain HTTP use /listen_notes."
         error = Error("upgrade_required", "This address speaks WebSocket only.", hint)
         return reply(error, 426, Upgrade="websocket", Connection="Upgrade")
     return await serve_socket(request.app[HUB], request)
 
 
-@routes.get("/listen_notes")
+@routes.get("/listen_notes", allow_head=False)
 async def listen_notes(request: web.Request) -> web.StreamResponse:
     """The stream of notes over plain HTTP."""
     return await serve_stream(request.app[HUB], request)
@@ -97,8 +78,11 @@ async def listen_notes(request: web.Request) -> web.StreamResponse:
 async def get_notes(request: web.Request) -> web.Response:
     """A page of notes."""
     hub = request.app[HUB]
-    query = _convert(
-        dict(request.query), Notes, "The address takes topic, before (a rowid) or after (a seq), and limit."
+    query = convert(
+        dict(request.query),
+        Notes,
+        "invalid_address",
+        "The address takes topic, before (a rowid) or after (a seq), and limit.",
     )
     if query.before is not None and query.after is not None:
         raise CommandError(Error("invalid_address", "`before` and `after` exclude each other.", "Give one of them."))
@@ -110,10 +94,12 @@ async def get_notes(request: web.Request) -> web.Response:
 @routes.get("/notes/{rowid}")
 async def get_note(request: web.Request) -> web.Response:
     """One note."""
-    where = _convert(dict(request.match_info), Where, "The rowid of a note is a whole number, as in /notes/7")
+    where = convert(
+        dict(request.match_info), Where, "invalid_address", "The rowid of a note is a whole number, as in /notes/7"
+    )
     note = await request.app[HUB].store.get(where.rowid)
     if note is None:
-        raise web.HTTPNotFound(text=f"There is no note {where.rowid}; it may have been deleted.")
+        raise CommandError(Error("not_found", f"There is no note {where.rowid}.", "It may have been deleted."))
     return reply(note, Cache_Control="no-store")
 
 
@@ -135,14 +121,13 @@ async def post_note(request: web.Request) -> web.Response:
 async def _read_publish(request: web.Request) -> Publish:
     body = await request.read()
     # curl -d sends JSON under a form's content type, so the body itself decides.
-    is_form = request.content_type.startswith(("application/x-www-form-urlencoded", "multipart/form-data"))
-    if is_form and body.lstrip()[:1] not in (b"{", b"["):
-        fields: dict[str, Any] = dict(await request.post())
+    if request.content_type == "application/x-www-form-urlencoded" and body.lstrip()[:1] not in (b"{", b"["):
         try:
-            # A field of a form that was left empty is still sent; an optional one was not given then.
-            return msgspec.convert({name: text for name, text in fields.items() if text or name in REQUIRED}, Publish)
-        except msgspec.ValidationError as error:
-            raise CommandError(explain(error)) from error
+            fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
+        except UnicodeDecodeError as error:
+            raise CommandError(Error("invalid_form", f"The form is no UTF-8: {error}.", f"Send {EXAMPLE}")) from error
+        # A field of a form that was left empty is still sent; an optional one was not given then.
+        return convert({name: text for name, text in fields if text or name in REQUIRED}, Publish)
     command = decode_command(body)
     if not isinstance(command, Publish):
         raise CommandError(Error("invalid_message", "Only a publish can be POSTed here.", f"Send {EXAMPLE}"))
@@ -189,9 +174,15 @@ async def readyz(request: web.Request) -> web.Response:
     return reply(health, 200 if health.status == "ok" else 503, Cache_Control="no-store")
 
 
-STATUS = {"unavailable": 503, "shutting_down": 503, "refused": 422}
+@routes.get("/metrics")
+async def get_metrics(request: web.Request) -> web.Response:
+    """The counts of this hub, for Prometheus."""
+    return web.Response(body=metrics.page(request.app[METRICS]), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+STATUS = {"unavailable": 503, "shutting_down": 503, "refused": 422, "not_found": 404}
 HINTS = {
-    404: "The addresses are /, /ws, /notes, /notes/{rowid}, /listen_notes, /healthz and /readyz.",
+    404: "The addresses are /, /ws, /notes, /notes/{rowid}, /listen_notes, /healthz, /readyz and /metrics.",
     413: "Send one note, as JSON or as a form.",
 }
 
@@ -210,5 +201,5 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         code = error.reason.lower().replace(" ", "_")
         allow = error.headers.get("Allow")
         hint = f"It takes {allow.replace(',', ', ')}." if allow else HINTS.get(error.status, "")
-        content = Error(code, error.text or error.reason, hint)
+        content = Error(code, f"{request.method} {request.path}: {error.reason}", hint)
         return reply(content, error.status, **({"Allow": allow} if allow else {}))

@@ -14,6 +14,7 @@ from aiohttp import WSMsgType, web
 
 from hub import origins
 from hub.address import Query, parse_query, too_many_topics
+from hub.codec import CommandError, convert, decode_command, explain
 from hub.connection import Connection
 from hub.parts import Hub
 from hub.protocol import (
@@ -25,7 +26,6 @@ from hub.protocol import (
     PROTOCOL,
     Ack,
     Command,
-    CommandError,
     Error,
     History,
     Message,
@@ -36,67 +36,91 @@ from hub.protocol import (
     Status,
     Subscribe,
     Unsubscribe,
-    decode_command,
-    explain,
 )
 from hub.store import Draft, Placed
 from hub.subscription import DRAIN_POLL, Subscription
-from hub.wire import Format, json_frame, text_frame
+from hub.wire import Format, close_frame, json_frame, text_frame
+from hub.writer import CLOSING
 
 log = structlog.get_logger()
 
 TEXT_PROTOCOL = "text." + PROTOCOL
+CLOSE_TIMEOUT = 1.0  # seconds that a client has to answer our close
+ENDS = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
 MAX_IN_FLIGHT = 10_000  # notes of one client that wait for their acks; then its next commands wait
 
 
 class Session(Connection):
     """A WebSocket client."""
 
-    def __init__(self, hub: Hub, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport,
+        parameters: Mapping[str, str],
+    ) -> None:
         super().__init__(transport, socket.ping)
         self._hub = hub
         self._socket = socket
-        self._format: Format = json_frame
+        self._parameters = parameters
+        is_text = socket.ws_protocol == TEXT_PROTOCOL or parameters.get("format") == "text"
+        self._format: Format = text_frame if is_text else json_frame
         self._query = Query()
         self._home = LOBBY  # the topic of a note that names none
         self._subscription: Subscription | None = None
         self._replies: list[bytes] = []
         self._in_flight = 0
+        self._closing = False
+        self._done = asyncio.Event()
 
-    async def run(self, parameters: Mapping[str, str]) -> None:
+    async def run(self) -> None:
         """The whole dialogue; returns when the connection has ended."""
-        if self._socket.ws_protocol == TEXT_PROTOCOL or parameters.get("format") == "text":
-            self._format = text_frame
-        try:
-            self._query = parse_query(parameters, self._hub.settings.max_topics)
-            self._home = self._query.home
-        except CommandError as error:
-            self.reply(error.error)
-            await self.end(BAD_REQUEST, error.error.code)
-            return
         self._hub.connections.add(self)
         try:
-            await self._welcome()
+            if not self._closing:
+                await self._begin()
             await self._receive()
         finally:
             self._hub.connections.discard(self)
             if self._subscription:
                 self._subscription.close()
+            self._done.set()
+            if self._closing:
+                self._transport.close()  # or else the library would say goodbye again
 
     async def end(self, code: int, reason: str) -> None:
-        """Say the code, wait a moment for the client's own close, then drop the connection."""
+        """Say goodbye and wait for the client's own close, for a moment."""
+        self._say_goodbye(code, reason)
+        await self._done.wait()
+
+    def refuse(self, code: int, error: Error) -> None:
+        """Say why this connection can't be, and goodbye."""
+        self.reply(error)
+        self._say_goodbye(code, error.code)
+
+    def _say_goodbye(self, code: int, reason: str) -> None:
+        # The client is still read until it has closed, too: a connection closed with data unread is
+        # reset, and that would take with it what the client has not read yet (RFC 6455 §7.1.1).
+        if self._closing:
+            return
         if self._subscription:
             self._subscription.close()
         self._flush()
-        try:
-            async with asyncio.timeout(1):
-                await self._socket.close(code=code, message=reason.encode())
-        except TimeoutError:
+        self.write(close_frame(code, reason))
+        self._closing = True
+        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._hang_up)
+
+    def _hang_up(self) -> None:
+        if self.buffered():
             self.abort()
+        else:
+            self._transport.close()
+        self._done.set()  # even if the dialogue still waits for the database
 
     def reply(self, message: Message) -> None:
         """Write a message; those of one turn of the event loop go out together."""
-        if not (data := self._format(message)):
+        if self._closing or not (data := self._format(message)):
             return
         if not self._replies:
             asyncio.get_running_loop().call_soon(self._flush)
@@ -107,11 +131,22 @@ class Session(Connection):
         if replies:
             self.write(b"".join(replies))
 
+    async def _begin(self) -> None:
+        try:
+            self._query = parse_query(self._parameters, self._hub.settings.max_topics)
+        except CommandError as error:
+            self.refuse(BAD_REQUEST, error.error)
+        else:
+            self._home = self._query.home
+            await self._welcome()
+
     async def _welcome(self) -> None:
         hub = self._hub
         if not hub.listener.ready.is_set():
             self.reply(Status(False))
             await hub.listener.ready.wait()
+        if self._closing or self.gone():
+            return
         self._subscription = hub.subscription(self, self._format)
         topics = self._query.topics
         self.reply(hub.welcome(topics))
@@ -122,6 +157,10 @@ class Session(Connection):
         while True:
             message = await self._socket.receive()
             self.heard_at, self.pinged_at = time.monotonic(), None
+            if message.type in ENDS:
+                return
+            if self._closing:
+                continue
             if message.type is WSMsgType.TEXT:
                 await self._on_text(message.data)
             elif message.type is WSMsgType.BINARY:
@@ -129,8 +168,6 @@ class Session(Connection):
                 self.reply(Error("binary", "Expected a text frame, got a binary one.", hint))
             elif message.type is WSMsgType.PING:
                 await self._socket.pong(message.data)
-            elif message.type is not WSMsgType.PONG:
-                return
 
     async def _on_text(self, data: bytes) -> None:
         try:
@@ -150,9 +187,10 @@ class Session(Connection):
         if self._format is json_frame:
             return decode_command(data)
         try:
-            return msgspec.convert({"username": self._username(), "body": data.decode().rstrip("\r\n")}, Publish)
-        except (msgspec.ValidationError, UnicodeDecodeError) as error:
+            line = data.decode().rstrip("\r\n")
+        except UnicodeDecodeError as error:
             raise CommandError(explain(error)) from error
+        return convert({"username": self._username(), "body": line}, Publish)
 
     def _username(self) -> str:
         if self._query.username is None:
@@ -202,8 +240,9 @@ class Session(Connection):
 
     def _unsubscribe(self, command: Unsubscribe) -> None:
         assert self._subscription
-        if command.topic not in self._subscription.topics:
-            hint = f"You follow: {', '.join(sorted(self._subscription.topics)) or 'nothing'}."
+        current = self._subscription.topics
+        if command.topic not in current or (ALL in current and command.topic != ALL):
+            hint = f"You follow: {ALL if ALL in current else ', '.join(sorted(current)) or 'nothing'}."
             raise CommandError(Error("not_subscribed", f"You do not follow {command.topic!r}.", hint))
         self._subscription.remove(command.topic)
         self.reply(Ack(command.id, self._hub.broadcaster.head))
@@ -221,17 +260,15 @@ async def serve_socket(hub: Hub, request: web.Request) -> web.WebSocketResponse:
         compress=False,
         decode_text=False,
         autoping=False,
-        max_msg_size=hub.settings.max_frame,
+        autoclose=False,
+        max_msg_size=hub.settings.max_frame + 1,  # the library refuses from this size on
     )
     await socket.prepare(request)
-    transport = request.transport
-    if transport is not None:
-        session = Session(hub, socket, transport)
+    if request.transport is not None:
+        session = Session(hub, socket, request.transport, request.query)
         if hub.closing:
-            await session.end(GOING_AWAY, "the hub is stopping")
+            session.refuse(GOING_AWAY, CLOSING)
         elif not origins.allows(request, hub.settings.origins):
-            session.reply(origins.refusal(request))
-            await session.end(FORBIDDEN, "this page's origin is not allowed")
-        else:
-            await session.run(request.query)
+            session.refuse(FORBIDDEN, origins.refusal(request))
+        await session.run()
     return socket

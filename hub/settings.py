@@ -100,7 +100,7 @@ def load(environ: Mapping[str, str], options: Mapping[str, Any]) -> Settings:
 
 def unknown(environ: Mapping[str, str]) -> list[str]:
     """Variables that look like settings and are none: worth a warning, since one may be misspelt."""
-    known = {name for field in Settings.__struct_fields__ for name in environment_names(field)}
+    known = {"HUB_URL"} | {name for field in Settings.__struct_fields__ for name in environment_names(field)}
     return sorted(name for name in environ if name.startswith("HUB_") and name not in known)
 
 

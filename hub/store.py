@@ -8,14 +8,17 @@ decides nothing about clients.
 import asyncio
 import random
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import asyncpg
 import msgspec
 import structlog
 
 from hub.broadcaster import Event
-from hub.protocol import CommandError, Deleted, Error, Note, Reset, encode
+from hub.codec import CommandError, encode
+from hub.protocol import Deleted, Error, Note, Reset
 
 log = structlog.get_logger()
 
@@ -108,10 +111,12 @@ CONNECTION_ERRORS = (
 )
 
 
-async def connect(url: str, name: str = "notes-hub", timeout: float = TIMEOUT) -> asyncpg.Connection:
+async def connect(
+    url: str, name: str = "notes-hub", timeout: float = TIMEOUT, command_timeout: float | None = None
+) -> asyncpg.Connection:
     """One connection outside of the pool, set up as those in it; pg_stat_activity shows it by its name."""
     settings = SERVER_SETTINGS | {"application_name": name}
-    return await asyncpg.connect(url, timeout=timeout, server_settings=settings)
+    return await asyncpg.connect(url, timeout=timeout, command_timeout=command_timeout, server_settings=settings)
 
 
 SERVER_SETTINGS = {
@@ -126,8 +131,15 @@ class Store:
 
     def __init__(self, url: str, size: int) -> None:
         self._url = url
+        self._connections: WeakSet[asyncpg.Connection] = WeakSet()
         self._pool = asyncpg.create_pool(
-            url, min_size=0, max_size=size, timeout=TIMEOUT, command_timeout=TIMEOUT, server_settings=SERVER_SETTINGS
+            url,
+            min_size=0,
+            max_size=size,
+            connect=self._connect,
+            timeout=TIMEOUT,
+            command_timeout=TIMEOUT,
+            server_settings=SERVER_SETTINGS,
         )
 
     async def open(self) -> None:
@@ -141,13 +153,29 @@ class Store:
         except (TimeoutError, *CONNECTION_ERRORS):
             self._pool.terminate()
 
+    async def _connect(self, *args: Any, **options: Any) -> asyncpg.Connection:
+        connection = await asyncpg.connect(*args, **options)
+        self._connections.add(connection)
+        return connection
+
+    def abandon(self) -> None:
+        """Take all connections for dead, as in a black hole: what waits on them fails now, and new ones are made."""
+        for connection in tuple(self._connections):
+            connection.terminate()
+        self._connections.clear()
+
     async def _fetch(self, sql: str, *args: object) -> Any:
+        connected = False
         try:
-            return await self._pool.fetch(sql, *args)
+            async with self._pool.acquire() as connection:
+                connected = True
+                return await connection.fetch(sql, *args)
         except CONNECTION_ERRORS as error:
             raise Unavailable(str(error) or type(error).__name__) from error
         except asyncpg.PostgresError as error:
-            raise Refused(str(error)) from error
+            if not connected:  # a database that is being restored may be missing, or closed, for a while
+                raise Unavailable(str(error)) from error
+            raise Refused(str(error).partition("\n")[0]) from error  # its detail shows the row, its own or another's
 
     async def publish(self, drafts: Sequence[Draft]) -> list[Placed | None]:
         """Insert notes in one transaction, in order; None where a trigger of the database's owner dropped one.
@@ -203,10 +231,6 @@ class Store:
         )
         return int(rows[0][0])
 
-    async def snapshot(self, topics: Sequence[str] | None, last: int) -> tuple[list[Note], int]:
-        """The newest notes in the order of their creation, and the position at which they are current."""
-        return await self.notes(topics, last)
-
     async def notes(
         self, topics: Sequence[str] | None, limit: int, before: int | None = None, after: int | None = None
     ) -> tuple[list[Note], int]:
@@ -244,9 +268,17 @@ class Store:
         rows = await self._fetch(f"{_NOTES} where n.rowid = $1::bigint", rowid)
         return _note(rows[0]) if rows else None
 
-    async def notify(self, channel: str) -> None:
-        """Send an empty notification."""
-        await self._fetch("select pg_notify($1, '')", channel)
+    async def prune(self, before: datetime, most: int) -> int:
+        """Trim the log of at most that many of its oldest events from before a time; gives how many went."""
+        return int((await self._fetch("select note_prune($1, $2)", before, most))[0][0])
+
+    async def notify(self, channel: str, timeout: float) -> None:
+        """Send an empty notification; connections that do not do so within these seconds are abandoned."""
+        giving_up = asyncio.get_running_loop().call_later(timeout, self.abandon)
+        try:
+            await self._fetch("select pg_notify($1, '')", channel)
+        finally:
+            giving_up.cancel()
 
     async def health(self) -> Health:
         """The newest seq and the notify queue's state; takes no lock and writes nothing."""

@@ -11,9 +11,10 @@ import msgspec
 from aiohttp import HttpVersion11, web
 
 from hub.address import Query, parse_query
+from hub.codec import CommandError
 from hub.connection import Connection
 from hub.parts import Hub
-from hub.protocol import CommandError, Error
+from hub.protocol import Error
 from hub.wire import chunk, ndjson, ndjson_chunk, sse, sse_chunk
 
 # A proxy such as nginx would otherwise collect a whole buffer before it passes anything on.
@@ -53,15 +54,18 @@ async def serve_stream(hub: Hub, request: web.Request) -> web.StreamResponse:
     if request.version >= HttpVersion11:
         response.enable_chunked_encoding()
         format, heartbeat = {sse: sse_chunk, ndjson: ndjson_chunk}[kind], chunk(heartbeat)
-    await hub.listener.ready.wait()
     await response.prepare(request)
+    await hub.listener.ready.wait()
     if request.transport is None or hub.closing:
         return response
     stream = Stream(request.transport, heartbeat)
     subscription = hub.subscription(stream, format)
     hub.connections.add(stream)
     try:
-        subscription.tell(hub.welcome(query.topics))
+        welcome = hub.welcome(query.topics)
+        # A client that is still owed something is not where the hub is: if it is cut off now, it must ask again.
+        begins_now = query.after is None and query.last is None
+        subscription.tell(welcome, welcome.seq if begins_now else None)
         subscription.open(query.topics, query.after, query.last)
         await stream.ended.wait()
     finally:
@@ -82,6 +86,6 @@ def _query(request: web.Request, max_topics: int) -> Query:
         )
     # What a reconnecting EventSource saw last is newer than what its address says.
     last_event = request.headers.get("Last-Event-ID", "").strip()
-    if last_event.isdigit():
+    if last_event.isascii() and last_event.isdigit() and len(last_event) <= 16:  # as long as a seq can be
         query = msgspec.structs.replace(query, after=int(last_event))
     return query

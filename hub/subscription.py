@@ -19,6 +19,7 @@ from hub.wire import Format
 
 log = structlog.get_logger()
 
+UNKNOWN_CURSOR = "the cursor is not a position of this log"
 DRAIN_POLL = 0.02  # seconds between looks at a full send buffer; asyncio tells only the transport's protocol
 
 
@@ -102,7 +103,7 @@ class Subscription:
             return  # what it is still owed of it must not be skipped
         self._pause()
         if topic == ALL and after is not None:
-            self.topics, self._skip = frozenset(), {}
+            self._keep(frozenset())
         self.topics |= {topic}
         self._skip[topic] = self._broadcaster.head
         if after is None:
@@ -113,8 +114,7 @@ class Subscription:
     def remove(self, topic: str) -> None:
         """Follow a topic no more."""
         self._pause()
-        self.topics = frozenset() if topic == ALL else self.topics - {topic}
-        self._skip.pop(topic, None)
+        self._keep(frozenset() if topic == ALL else self.topics - {topic})
         self._resume()
 
     def close(self) -> None:
@@ -130,9 +130,9 @@ class Subscription:
         self._sink.write(data)
         return self._sink.buffered() <= self._high_water
 
-    def tell(self, message: Message) -> None:
-        """Write a message that has no place in the order of events."""
-        if data := self.format(message):
+    def tell(self, message: Message, position: int | None = None) -> None:
+        """Write a message that is not of the events; `position` is the client's cursor with it, if it has one."""
+        if data := self.format(message, position):
             self._sink.write(data)
 
     def fell_behind(self, cursor: int) -> None:
@@ -142,10 +142,11 @@ class Subscription:
 
     def reset(self, seq: int, reason: str) -> None:
         """Go on from a position of another log."""
-        self.tell(Reset(seq, reason))
+        self.tell(Reset(seq, reason), seq)
         self._changes += 1
         self.cursor = seq
         self._skip.clear()
+        self._starts = [Start(None, None, start.last) for start in self._starts if start.last is not None]
 
     # The way to live.
 
@@ -156,6 +157,11 @@ class Subscription:
             self._broadcaster.leave(self)
             self.live, self.cursor = False, self._broadcaster.head
             self._skip = dict.fromkeys(self.topics, self.cursor)
+
+    def _keep(self, topics: frozenset[str]) -> None:
+        self.topics = topics
+        self._skip = {name: seq for name, seq in self._skip.items() if name in topics}
+        self._starts = [start for start in self._starts if start.topic is None or start.topic in topics]
 
     def _resume(self) -> None:
         if self._running:
@@ -173,7 +179,7 @@ class Subscription:
         self._skip.clear()
         if self._announce:
             self._announce = False
-            self.tell(CaughtUp(self.cursor))
+            self.tell(CaughtUp(self.cursor), self.cursor)
 
     def _start(self, start: Start) -> None:
         self._starts.append(start)
@@ -204,8 +210,8 @@ class Subscription:
 
     async def _step(self) -> None:
         if self._starts:
-            await self._begin(self._starts[0])
-            self._starts.pop(0)
+            if await self._begin(self._starts[0]):
+                self._starts.pop(0)
         elif self._sink.buffered() > self._high_water // 4:
             await asyncio.sleep(DRAIN_POLL)
         elif (position := max((self.cursor, *self._skip.values()))) > self._broadcaster.head:
@@ -216,25 +222,28 @@ class Subscription:
         else:
             await self._page()
 
-    async def _begin(self, start: Start) -> None:
-        after, topic = start.after, start.topic
-        if after is not None and not await self._resumable(after):
-            self.tell(Reset(self._broadcaster.head, "the cursor is not a position of this log", topic))
-            after = None
-        if topic is not None:
-            if after is not None:
-                self._skip = {name: max(seq, self.cursor) for name, seq in self._skip.items()}
-                self._skip.update({name: self.cursor for name in self.topics if name not in self._skip})
-                self._skip[topic] = after
-                self.cursor = min(self.cursor, after)
-        elif after is not None:
-            self.cursor = after
-        elif start.last is None:
-            self.cursor = self._broadcaster.head
+    async def _begin(self, start: Start) -> bool:
+        """Move to where a start says; False when topics changed meanwhile and it must be looked at again."""
+        changes, notes = self._changes, list[Note]()
+        resumable = start.after is not None and await self._resumable(start.after)
+        cursor = start.after if start.after is not None and resumable else self._broadcaster.head
+        if start.last is not None and not resumable:
+            notes, cursor = await self._log.snapshot(self._wanted(self.topics), start.last)
+        if self._changes != changes:
+            return False
+        if start.after is not None and not resumable:
+            has_snapshot = start.last is not None
+            reset = Reset(cursor, UNKNOWN_CURSOR, start.topic, has_snapshot)
+            self.tell(reset, None if has_snapshot else cursor)
+        for note in notes:
+            self.tell(note)
+        if start.topic is None:
+            self.cursor = cursor
         else:
-            notes, self.cursor = await self._log.snapshot(self._wanted(self.topics), start.last)
-            for note in notes:
-                self.tell(note)
+            reached = {name: max(self._skip.get(name, 0), self.cursor) for name in self.topics}
+            self._skip = reached | {start.topic: cursor}
+            self.cursor = min(self.cursor, cursor)
+        return True
 
     async def _resumable(self, cursor: int) -> bool:
         return self._broadcaster.knows(cursor) or await self._log.holds(cursor)
@@ -255,15 +264,22 @@ class Subscription:
         self.cursor = end = min(end, until)
         self._skip = {name: seq for name, seq in self._skip.items() if seq > end}
         wanted = (event for event in events if event.seq <= end and self._concerns(event, topics))
-        data = b"".join(event.encoded(self.format) for event in wanted)
+        data = b"".join(self._encoded(event, topics) for event in wanted)
         fits = self.write(data) if data else True
         if end == self._broadcaster.head and fits and not self._starts:
             self._go_live()
+
+    def _encoded(self, event: Event, topics: frozenset[str]) -> bytes:
+        # While only some topics catch up, what others hold is newer than a reset that these now pass.
+        if type(event.message) is Reset and topics != self.topics:
+            return b"".join(self.format(Reset(event.seq, event.message.reason, topic)) for topic in sorted(topics))
+        return event.encoded(self.format)
 
     @staticmethod
     def _wanted(topics: frozenset[str]) -> list[str] | None:
         return None if ALL in topics else sorted(topics)
 
-    @staticmethod
-    def _concerns(event: Event, topics: frozenset[str]) -> bool:
-        return event.topic is None or ALL in topics or event.topic in topics
+    def _concerns(self, event: Event, topics: frozenset[str]) -> bool:
+        # A topic with a place of its own does not follow that of `*`.
+        name = event.topic
+        return name is None or name in topics or (ALL in topics and name not in self.topics)

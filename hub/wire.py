@@ -2,29 +2,23 @@
 
 Owns the wire formats: a WebSocket frame with JSON, one with a line for people, a line of JSON, an
 SSE block, and the last two in HTTP chunks. A format is a function from a message to the
-bytes as the socket takes them, the same for every client; nothing here knows a client.
+bytes as the socket takes them, the same for every client; nothing here knows a client. It may be
+told the position at which a client is that has this message and all before it.
 """
 
 import random
-from collections.abc import Callable
-from typing import Final
+from datetime import UTC
+from typing import Final, Protocol
 
-from hub.protocol import (
-    Ack,
-    CaughtUp,
-    Deleted,
-    Error,
-    Message,
-    Note,
-    Page,
-    Pong,
-    Reset,
-    Status,
-    Welcome,
-    encode,
-)
+from hub.codec import encode
+from hub.protocol import Ack, CaughtUp, Deleted, Error, Message, Note, Page, Pong, Reset, Status, Welcome
 
-Format = Callable[[Message], bytes]
+
+class Format(Protocol):
+    """Makes bytes of a message; none of what its readers need not know."""
+
+    def __call__(self, message: Message, position: int | None = None, /) -> bytes:
+        """The bytes as the socket takes them."""
 
 
 def frame(payload: bytes) -> bytes:
@@ -37,36 +31,39 @@ def frame(payload: bytes) -> bytes:
     return b"\x81\x7f" + length.to_bytes(8, "big") + payload
 
 
-def json_frame(message: Message) -> bytes:
+def close_frame(code: int, reason: str) -> bytes:
+    """A server's close frame; the reason is cut to what a control frame holds (RFC 6455 §5.5)."""
+    payload = code.to_bytes(2, "big") + reason.encode()[:123]
+    return bytes((0x88, len(payload))) + payload
+
+
+def json_frame(message: Message, position: int | None = None) -> bytes:
     """A WebSocket text frame that holds the message as JSON."""
     return frame(encode(message))
 
 
-def text_frame(message: Message) -> bytes:
+def text_frame(message: Message, position: int | None = None) -> bytes:
     """A WebSocket text frame that holds one line for people, or nothing for what they need not see."""
     line = text_line(message)
     return frame(line.encode() + b"\n") if line else b""
 
 
-def ndjson(message: Message) -> bytes:
+def ndjson(message: Message, position: int | None = None) -> bytes:
     """A line of JSON: notes, and what a reader must know to keep them right."""
     return b"" if isinstance(message, Welcome | Status) else encode(message) + b"\n"
 
 
-def sse(message: Message) -> bytes:
+def sse(message: Message, position: int | None = None) -> bytes:
     """A block of an event stream; notes, deletions and resets reach ``onmessage``, the rest by name.
 
-    Every block that moves the cursor has an id, the welcome too, so that an EventSource resumes
-    even if it never received a note. It waits a random time before it reconnects.
+    Its id is the position, so that an EventSource resumes there; it waits a random time before it reconnects.
     """
-    if isinstance(message, Note | Deleted | Reset):
-        return b"id: %d\ndata: %b\n\n" % (message.seq, encode(message))
+    head = b"" if position is None else b"id: %d\n" % position
     if isinstance(message, Welcome):
-        head = b"retry: %d\nevent: welcome\nid: %d\n" % (random.randint(500, 3000), message.seq)
-        return head + b"data: " + encode(message) + b"\n\n"
-    if isinstance(message, CaughtUp):
-        return b"event: caught_up\nid: %d\ndata: %b\n\n" % (message.seq, encode(message))
-    return b"event: %b\ndata: %b\n\n" % (str(type(message).__struct_config__.tag).encode(), encode(message))
+        head += b"retry: %d\n" % random.randint(500, 3000)
+    if not isinstance(message, Note | Deleted | Reset):
+        head += b"event: %b\n" % str(type(message).__struct_config__.tag).encode()
+    return head + b"data: %b\n\n" % encode(message)
 
 
 def chunk(data: bytes) -> bytes:
@@ -74,14 +71,14 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
-def ndjson_chunk(message: Message) -> bytes:
+def ndjson_chunk(message: Message, position: int | None = None) -> bytes:
     """A line of JSON as an HTTP chunk."""
-    return chunk(ndjson(message))
+    return chunk(ndjson(message, position))
 
 
-def sse_chunk(message: Message) -> bytes:
+def sse_chunk(message: Message, position: int | None = None) -> bytes:
     """An SSE block as an HTTP chunk."""
-    return chunk(sse(message))
+    return chunk(sse(message, position))
 
 
 # Control characters would let a note move a reader's cursor or recolour the terminal; the
@@ -98,11 +95,14 @@ def printable(text: str) -> str:
     return text.replace("\r\n", "\n").translate(_UNSAFE)
 
 
-def text_line(message: Message) -> str:
-    """The message as a line for people, without a line end; empty if it is none of their business."""
+def text_line(message: Message, local: bool = False) -> str:
+    """The message as a line for people, without a line end; empty if it is none of their business.
+
+    Times are UTC, or this machine's own with `local`.
+    """
     match message:
         case Note():
-            time = message.created_timestamp.strftime("%H:%M:%S")
+            time = message.created_timestamp.astimezone(None if local else UTC).strftime("%H:%M:%S")
             return f"{time} #{printable(message.topic)} {printable(message.username)}: {printable(message.body)}"
         case Deleted():
             return f"* note {message.rowid} was deleted from #{printable(message.topic)}"
@@ -118,8 +118,8 @@ def text_line(message: Message) -> str:
                 "* the database is back" if message.listening else "* the database can't be reached; notes will be late"
             )
         case Error():
-            return f"! {printable(message.message)} - {printable(message.hint)}"
+            return f"! {printable(message.message)} {printable(message.hint)}"
         case Page():
-            return "\n".join(text_line(note) for note in message.notes)
+            return "\n".join(text_line(note, local) for note in message.notes)
         case Ack() | Pong():
             return ""

@@ -12,7 +12,8 @@ from typing import Protocol
 
 import structlog
 
-from hub.protocol import CommandError, Error
+from hub.codec import CommandError
+from hub.protocol import Error
 from hub.store import Draft, Placed, Refused, Unavailable
 
 log = structlog.get_logger()

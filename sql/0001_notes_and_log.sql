@@ -116,10 +116,11 @@ revoke execute on function note_emit from public;
 drop trigger if exists notify_on_message_insert on note;
 
 -- Deferred: the lock is taken while committing, so an open transaction that has
--- written a note keeps nobody waiting. Batches of note_publish write their log themselves.
+-- written a note keeps nobody waiting. Batches of note_publish write their log themselves,
+-- but not for what the owner's own triggers add to or change in them.
 create constraint trigger note_log_row after insert or update or delete on note
     deferrable initially deferred for each row
-    when (current_setting('notes_hub.batch', true) is distinct from 'on')
+    when (current_setting('notes_hub.batch', true) is distinct from 'on' or pg_trigger_depth() > 0)
     execute function note_log_row();
 create trigger note_log_truncate after truncate on note
     for each statement execute function note_log_truncate();
@@ -135,7 +136,7 @@ create trigger note_touch before update on note
 -- row trigger does for as many notes.
 create function note_publish(drafts json) returns table (rowid bigint, seq bigint)
 language plpgsql security definer
-set search_path = public, pg_temp set timezone = 'UTC' set plan_cache_mode = force_generic_plan set notes_hub.batch = 'on'
+set search_path = public, pg_temp set timezone = 'UTC' set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
@@ -147,6 +148,7 @@ declare
     prev bigint;
     base bigint;
 begin
+    perform set_config('notes_hub.batch', 'on', true);
     with inserted as (
         insert into note (rowid, topic, username, body, author, key)
             select ids[n], topic, username, body, author, key
@@ -157,6 +159,7 @@ begin
     )
     select array_agg(rowid), array_agg(topic), array_agg(row_json) into new_ids, new_topics, new_rows
     from (select * from inserted order by rowid) as ordered;
+    perform set_config('notes_hub.batch', '', true);
     -- Not before: an insert may wait for a transaction that has the same key, and that one for the lock.
     perform pg_advisory_xact_lock(7274916302);
     prev := coalesce(pg_sequence_last_value('note_seq'), 0);

@@ -11,8 +11,9 @@ import asyncpg
 import pytest
 
 from hub import app, embedded, migrations
+from hub.codec import decode_message, encode
 from hub.parts import Hub
-from hub.protocol import Message, decode_message, encode
+from hub.protocol import Message
 from hub.settings import Settings
 
 T = TypeVar("T")

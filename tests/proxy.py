@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator
 from urllib.parse import parse_qs, urlsplit
+
+NOTES = b"channel_note\0"
 
 
 class Proxy:
@@ -16,8 +19,12 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self.open = asyncio.Event()  # cleared: a black hole, nothing gets through and nobody is told
         self.open.set()
+        self._stranded: list[asyncio.Event] = []
         self.drop_notifications = False
+        self.drop_share = 0.0  # of the notifications on the channel of notes, by chance
+        self.random = random.Random()
         self.dropped = 0
+        self.bytes_per_second: float | None = None  # of each connection, each way
         self.refuse = False
         self.port = 0
 
@@ -31,11 +38,31 @@ class Proxy:
         for writer in tuple(self._writers):
             writer.transport.abort()
 
+    def strand(self) -> None:
+        """From now on nothing gets through the present connections and nobody is told; new ones work."""
+        self.open.clear()
+        self._stranded.append(self.open)
+        self.open = asyncio.Event()
+        self.open.set()
+
+    def heal(self) -> None:
+        """Pass everything on again."""
+        self.drop_notifications = self.refuse = False
+        self.drop_share, self.bytes_per_second = 0.0, None
+        self.open.set()
+
+    def close(self) -> None:
+        """Break all connections, the stranded ones too."""
+        self.cut()
+        for gate in (self.open, *self._stranded):
+            gate.set()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refuse:
             writer.transport.abort()
             return
         await self.open.wait()
+        gate = self.open
         try:
             server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
         except OSError:
@@ -44,8 +71,8 @@ class Proxy:
         self._writers |= {writer, server_writer}
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._to_server(reader, server_writer))
-                tasks.create_task(self._to_client(server_reader, writer))
+                tasks.create_task(self._to_server(gate, reader, server_writer))
+                tasks.create_task(self._to_client(gate, server_reader, writer))
         except* (ConnectionError, asyncio.IncompleteReadError):
             pass  # one side went: the other goes with it
         finally:
@@ -53,24 +80,35 @@ class Proxy:
                 each.transport.abort()
                 self._writers.discard(each)
 
-    async def _to_server(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _to_server(self, gate: asyncio.Event, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(1 << 16):
-            await self.open.wait()
-            writer.write(data)
-            await writer.drain()
+            await self._pass(data, gate, writer)
         raise ConnectionError("the client left")
 
-    async def _to_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _to_client(self, gate: asyncio.Event, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # Each message is a type byte and a length that counts itself (Postgres manual, 54.2).
         while True:
             head = await reader.readexactly(5)
             body = await reader.readexactly(int.from_bytes(head[1:], "big") - 4)
-            await self.open.wait()
-            if head[:1] == b"A" and self.drop_notifications:
+            if head[:1] == b"A" and self._drops(body):
                 self.dropped += 1
                 continue
-            writer.write(head + body)
-            await writer.drain()
+            await self._pass(head + body, gate, writer)
+
+    def _drops(self, body: bytes) -> bool:
+        """Whether a NotificationResponse is lost; its body is a process id, the channel and the payload."""
+        if self.drop_notifications:
+            return True
+        return bool(self.drop_share) and body.startswith(NOTES, 4) and self.random.random() < self.drop_share
+
+    async def _pass(self, data: bytes, gate: asyncio.Event, writer: asyncio.StreamWriter) -> None:
+        if self.bytes_per_second:
+            await asyncio.sleep(len(data) / self.bytes_per_second)
+        await gate.wait()
+        if writer.transport.is_closing():
+            raise ConnectionError("the other side left")
+        writer.write(data)
+        await writer.drain()
 
 
 @contextlib.asynccontextmanager
@@ -83,6 +121,5 @@ async def proxied(url: str) -> AsyncIterator[Proxy]:
         yield proxy
     finally:
         server.close()
-        proxy.open.set()
-        proxy.cut()
+        proxy.close()
         await server.wait_closed()

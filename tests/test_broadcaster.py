@@ -1,0 +1,242 @@
+"""The broadcaster: one encoding for all, one write per client and turn, a ring that is bounded."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.broadcaster import Broadcaster, Event, Ring
+from hub.protocol import ALL, Deleted, Message, Note, Reset, Status
+from hub.wire import Format
+
+MOMENT = datetime(2022, 5, 3, tzinfo=UTC)
+
+
+class Turn:
+    """The end of the loop's turn, when the test says so."""
+
+    def __init__(self) -> None:
+        self.due: list[Callable[[], None]] = []
+
+    def schedule(self, work: Callable[[], None]) -> None:
+        self.due.append(work)
+
+    def end(self) -> None:
+        due, self.due = self.due, []
+        for work in due:
+            work()
+
+
+class Counting:
+    """A format that counts how often it encodes."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, message: Message, position: int | None = None) -> bytes:
+        self.calls += 1
+        return b"" if isinstance(message, Status) else b"%d;" % message.seq  # type: ignore[union-attr]
+
+
+class FakeSubscriber:
+    """Takes bytes; full after `room` writes."""
+
+    def __init__(self, format: Format, *topics: str, room: int = 1000) -> None:
+        self.format, self.topics, self.room, self.live = format, frozenset(topics), room, True
+        self.writes: list[bytes] = []
+        self.behind: list[int] = []
+        self.resets: list[tuple[int, str]] = []
+        self.told: list[Message] = []
+
+    def write(self, data: bytes) -> bool:
+        self.writes.append(data)
+        self.room -= 1
+        return self.room > 0
+
+    def reset(self, seq: int, reason: str) -> None:
+        self.resets.append((seq, reason))
+
+    def tell(self, message: Message) -> None:
+        self.told.append(message)
+
+    def fell_behind(self, cursor: int) -> None:
+        self.behind.append(cursor)
+
+
+def deleted(seq: int, topic: str = "a") -> Event:
+    return Event(seq, topic, Deleted(seq, seq, topic))
+
+
+def note(seq: int, body: str) -> Event:
+    return Event(seq, "a", Note(seq, seq, "a", "gb", body, MOMENT, MOMENT))
+
+
+def made(ring_bytes: int = 1 << 20) -> tuple[Broadcaster, Turn]:
+    turn = Turn()
+    return Broadcaster(turn.schedule, ring_bytes), turn
+
+
+def test_encodes_once() -> None:
+    """An event is encoded once per format that anybody uses, however many subscribers and topic sets there are."""
+    broadcaster, turn = made()
+    json, text, unused = Counting(), Counting(), Counting()
+    subscribers = [FakeSubscriber(format, *topics) for format in (json, text) for topics in ("a", "ab", ALL)] * 50
+    for subscriber in subscribers:
+        broadcaster.join(subscriber)
+    for seq in range(1, 11):
+        broadcaster.publish(deleted(seq))
+    turn.end()
+    assert (json.calls, text.calls, unused.calls) == (10, 10, 0)
+    assert {b"".join(subscriber.writes) for subscriber in subscribers} == {b"1;2;3;4;5;6;7;8;9;10;"}
+
+
+def test_one_write_per_turn() -> None:
+    """The events of one turn are one write per client; the very same bytes for those of the same topics."""
+    broadcaster, turn = made()
+    format = Counting()
+    one, two, other = (FakeSubscriber(format, topic) for topic in "aab")
+    for subscriber in (one, two, other):
+        broadcaster.join(subscriber)
+    for seq in range(1, 6):
+        broadcaster.publish(deleted(seq, "b" if seq == 3 else "a"))
+    assert one.writes == [] and len(turn.due) == 1
+    turn.end()
+    assert one.writes == [b"1;2;4;5;"] and other.writes == [b"3;"] and one.writes[0] is two.writes[0]
+    broadcaster.publish(deleted(6))
+    turn.end()
+    assert one.writes[1:] == [b"6;"] and len(other.writes) == 1 and broadcaster.flushes == 2
+
+
+def test_topics() -> None:
+    """A subscriber gets its topics' events in order, one of all topics everything, one of none what concerns all."""
+    broadcaster, turn = made()
+    format = Counting()
+    a, ab, everything, nothing = subscribers = [
+        FakeSubscriber(format, *topics) for topics in (["a"], ["a", "b"], [ALL], [])
+    ]
+    for subscriber in subscribers:
+        broadcaster.join(subscriber)
+    for seq, topic in enumerate("abcab", 1):
+        broadcaster.publish(deleted(seq, topic))
+    broadcaster.publish(Event(6, None, Reset(6, "x")))
+    turn.end()
+    assert [b"".join(s.writes) for s in (a, ab, everything, nothing)] == [
+        b"1;4;6;",
+        b"1;2;4;5;6;",
+        b"1;2;3;4;5;6;",
+        b"6;",
+    ]
+
+
+def test_what_is_passed_over_is_not_written() -> None:
+    """An event without a message, or one that a format leaves out, moves the head and writes nothing."""
+    broadcaster, turn = made()
+    subscriber = FakeSubscriber(Counting(), "a")
+    broadcaster.join(subscriber)
+    broadcaster.publish(Event(1, "a", None))
+    turn.end()
+    assert subscriber.writes == [] and broadcaster.head == 1
+
+
+def test_join_and_leave_within_a_turn() -> None:
+    """Who joins gets nothing of what was published before, who leaves nothing of what comes after."""
+    broadcaster, turn = made()
+    early, late = FakeSubscriber(Counting(), "a"), FakeSubscriber(Counting(), "a")
+    broadcaster.join(early)
+    broadcaster.publish(deleted(1))
+    broadcaster.join(late)
+    broadcaster.publish(deleted(2))
+    broadcaster.flush()
+    broadcaster.leave(early)
+    broadcaster.publish(deleted(3))
+    turn.end()
+    assert b"".join(early.writes) == b"1;2;" and b"".join(late.writes) == b"2;3;"
+
+
+def test_a_slow_client_leaves() -> None:
+    """One whose buffer is full is taken out after the write, with its cursor; the others notice nothing."""
+    broadcaster, turn = made()
+    format = Counting()
+    slow, quick = FakeSubscriber(format, "a", room=2), FakeSubscriber(format, "a")
+    broadcaster.join(slow)
+    broadcaster.join(quick)
+    for seq in range(1, 6):
+        broadcaster.publish(deleted(seq))
+        turn.end()
+    assert (slow.writes, slow.behind) == ([b"1;", b"2;"], [2]) and quick.behind == [] and len(quick.writes) == 5
+
+
+def test_leaving_twice() -> None:
+    """Leaving without having joined, or twice, does nothing."""
+    broadcaster, turn = made()
+    subscriber = FakeSubscriber(Counting(), "a", ALL)
+    broadcaster.leave(subscriber)
+    broadcaster.join(subscriber)
+    broadcaster.leave(subscriber)
+    broadcaster.leave(subscriber)
+    broadcaster.publish(deleted(1))
+    turn.end()
+    assert subscriber.writes == []
+
+
+def test_another_log() -> None:
+    """A log that was replaced: the last of the old one is sent, everybody is reset, live or not, the ring is empty."""
+    broadcaster, _ = made()
+    live, catching_up = FakeSubscriber(Counting(), "a"), FakeSubscriber(Counting(), "a")
+    broadcaster.everyone |= {live, catching_up}
+    broadcaster.join(live)
+    broadcaster.publish(deleted(9))
+    broadcaster.start_afresh(5, "replaced")
+    assert live.writes == [b"9;"] and live.resets == catching_up.resets == [(5, "replaced")]
+    assert broadcaster.head == 5 and broadcaster.since(5) == [] and broadcaster.since(4) is None
+    assert broadcaster.knows(5) and not broadcaster.knows(9)
+    broadcaster.tell_everyone(Status(True))
+    assert live.told == catching_up.told == [Status(True)]
+
+
+async def test_reached() -> None:
+    """Who waits for a position is woken when it is published, at once if it was, and when the log begins afresh."""
+    broadcaster, turn = made()
+    loop = asyncio.get_running_loop()
+    futures = [loop.create_future() for _ in range(5)]
+    futures[4].cancel()
+    for seq, future in zip((0, 5, 6, 99, 5), futures, strict=True):
+        broadcaster.reached(seq, future)
+    assert [future.done() for future in futures] == [True, False, False, False, True]
+    broadcaster.publish(deleted(5))
+    turn.end()
+    assert [future.done() for future in futures] == [True, True, False, False, True]
+    broadcaster.start_afresh(1, "replaced")
+    assert all(future.done() for future in futures)
+
+
+@given(st.lists(st.integers(1, 5), max_size=60), st.integers(0, 30), st.integers(0, 150))
+def test_ring(steps: list[int], events: int, cursor: int) -> None:
+    """The ring has everything after a cursor, or says that it has not; it never has a part."""
+    ring, seq, seqs = Ring(events * deleted(1).size()), 0, []
+    for step in steps:
+        seq += step
+        seqs.append(seq)
+        ring.append(deleted(seq))
+    found = ring.since(cursor)
+    kept = max(events, 1)
+    floor = seqs[-kept - 1] if len(seqs) > kept else 0
+    assert (None if found is None else [event.seq for event in found]) == (
+        None if cursor < floor else [each for each in seqs if each > cursor]
+    )
+    assert ring.holds(cursor) == (cursor in seqs[-kept:])
+
+
+def test_ring_is_bounded() -> None:
+    """A long run keeps the ring at its size, for long notes too, and hands out pages."""
+    ring = Ring(1 << 20)
+    for seq in range(1, 20_000):
+        ring.append(note(seq, "x" * (seq % 140)))
+    kept = [event for event in ring._events if event.message]
+    assert sum(event.size() for event in kept) <= 1 << 20 < sum(event.size() for event in kept) + 3000
+    assert len(ring._events) < 2 * len(kept) + 5000
+    assert len(ring.since(ring.floor) or []) == Ring.PAGE
+    ring.append(note(20_000, "x" * (2 << 20)))
+    assert [event.seq for event in ring.since(19_999) or []] == [20_000] and ring.since(19_998) is None
