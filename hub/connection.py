@@ -24,6 +24,7 @@ class Connection:
         self.keep_alive = keep_alive  # pings the client, or writes a heartbeat
         self.heard_at = self.progress_at = time.monotonic()
         self.pinged_at: float | None = None
+        self.given_up = False  # it was told to end
         self.sent = self._written = 0
         self._transport = transport
 
@@ -72,7 +73,10 @@ def look_at(connection: Connection, now: float, settings: Settings) -> Coroutine
     One that still has data to take is judged by whether it takes any; only one that has taken
     everything is asked for a sign of life.
     """
+    if connection.given_up:
+        return None
     if connection.gone():
+        connection.given_up = True
         return connection.end(GOING_AWAY, "the client left")
     accepted, buffered = connection.accepted(), connection.buffered()
     if accepted != connection.sent:
@@ -81,6 +85,7 @@ def look_at(connection: Connection, now: float, settings: Settings) -> Coroutine
         connection.pinged_at = None
         if now - connection.progress_at > settings.stall_timeout:
             log.info("client_stalled", unsent=buffered)
+            connection.given_up = True
             return connection.end(STALLED, "no data was taken for too long")
         return None
     connection.progress_at = now

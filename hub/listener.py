@@ -85,11 +85,22 @@ async def prove(connection: asyncpg.Connection, store: Store) -> None:
         async with asyncio.timeout(PROOF_TIMEOUT):
             await heard.wait()
     except TimeoutError:
+        # Unless it is the connection that is dead: that is no pooler's doing, and another one will do.
+        await _answers(connection, store)
         raise NotListening(
             "LISTEN succeeds on this database URL but delivers nothing, as behind a pooler in transaction mode. "
             "Give the hub a direct connection to Postgres, or a pooler in session mode."
         ) from None
     await connection.remove_listener(channel, hear)
+
+
+async def _answers(connection: asyncpg.Connection, store: Store) -> int:
+    """The newest seq drawn, in time; or else no connection of ours is to be trusted."""
+    try:
+        return int(await connection.fetchval("select last_value from note_seq", timeout=CHECK_TIMEOUT))
+    except TimeoutError:
+        store.abandon()  # else each of the pool's would be waited for in turn
+        raise
 
 
 class Listener:
@@ -232,11 +243,7 @@ class Listener:
 
     async def _check(self, connection: asyncpg.Connection) -> None:
         """Find a connection that is dead, hung, or alive but deaf. Costs one small query and writes nothing."""
-        try:
-            last = await connection.fetchval("select last_value from note_seq", timeout=CHECK_TIMEOUT)
-        except TimeoutError:
-            self._store.abandon()  # else each of the pool's connections would be waited for in turn
-            raise
+        last = await _answers(connection, self._store)
         head = self._broadcaster.head
         if last < head and not await self._store.holds(head):
             raise Unavailable("the log ends before what was heard: another database answers now")

@@ -39,6 +39,7 @@ class Connection:
         self._signals: asyncio.Queue[Signal] = asyncio.Queue(MAX_UNREAD)
         self._answers: dict[str, asyncio.Future[Accepted]] = {}
         self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._closed: str | None = None  # why, once the hub has refused for good
 
     def __aiter__(self) -> AsyncIterator[Signal]:
         return self
@@ -46,7 +47,7 @@ class Connection:
     async def __anext__(self) -> Signal:
         signal = await self._signals.get()
         if isinstance(signal, Interrupted) and signal.delay is None:
-            raise ClosedError(signal.reason or f"closed with code {signal.code}")
+            raise ClosedError(self._closed)
         return signal
 
     async def publish(self, username: str, body: str, topic: str | None = None, key: str | None = None) -> Accepted:
@@ -54,6 +55,8 @@ class Connection:
 
         Raises RejectedError, or ClosedError. Cancelling stops the waiting, not the sending.
         """
+        if self._closed is not None:
+            raise ClosedError(self._closed)
         key = self.client.publish(username, body, topic, key)
         answer = self._answers.setdefault(key, asyncio.get_running_loop().create_future())
         await self._send()
@@ -81,10 +84,12 @@ class Connection:
             while True:
                 code, reason = await self._connection(http)
                 interrupted = self.client.closed(code, reason)
+                if interrupted.delay is None:
+                    self._closed = reason or f"closed with code {code}"
+                    for answer in self._answers.values():
+                        answer.set_exception(ClosedError(self._closed))
                 await self._signals.put(interrupted)
                 if interrupted.delay is None:
-                    for answer in self._answers.values():
-                        answer.set_exception(ClosedError(reason or f"closed with code {code}"))
                     return
                 await asyncio.sleep(interrupted.delay)
 

@@ -71,14 +71,14 @@ class Session(Connection):
         self._subscription: Subscription | None = None
         self._replies: list[bytes] = []
         self._in_flight = 0
-        self._closing = False
+        self.closing = False  # our close frame is on its way
         self._done = asyncio.Event()
 
     async def run(self) -> None:
         """The whole dialogue; returns when the connection has ended."""
         self._hub.connections.add(self)
         try:
-            if not self._closing:
+            if not self.closing:
                 await self._begin()
             await self._receive()
         finally:
@@ -86,7 +86,7 @@ class Session(Connection):
             if self._subscription:
                 self._subscription.close()
             self._done.set()
-            if self._closing:
+            if self.closing:
                 self._transport.close()  # or else the library would say goodbye again
 
     async def end(self, code: int, reason: str) -> None:
@@ -102,13 +102,13 @@ class Session(Connection):
     def _say_goodbye(self, code: int, reason: str) -> None:
         # The client is still read until it has closed, too: a connection closed with data unread is
         # reset, and that would take with it what the client has not read yet (RFC 6455 §7.1.1).
-        if self._closing:
+        if self.closing:
             return
         if self._subscription:
             self._subscription.close()
         self._flush()
         self.write(close_frame(code, reason))
-        self._closing = True
+        self.closing = True
         asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._hang_up)
 
     def _hang_up(self) -> None:
@@ -120,7 +120,7 @@ class Session(Connection):
 
     def reply(self, message: Message) -> None:
         """Write a message; those of one turn of the event loop go out together."""
-        if self._closing or not (data := self._format(message)):
+        if self.closing or not (data := self._format(message)):
             return
         if not self._replies:
             asyncio.get_running_loop().call_soon(self._flush)
@@ -145,7 +145,7 @@ class Session(Connection):
         if not hub.listener.ready.is_set():
             self.reply(Status(False))
             await hub.listener.ready.wait()
-        if self._closing or self.gone():
+        if self.closing or self.gone():
             return
         self._subscription = hub.subscription(self, self._format)
         topics = self._query.topics
@@ -159,7 +159,7 @@ class Session(Connection):
             self.heard_at, self.pinged_at = time.monotonic(), None
             if message.type in ENDS:
                 return
-            if self._closing:
+            if self.closing:
                 continue
             if message.type is WSMsgType.TEXT:
                 await self._on_text(message.data)

@@ -19,7 +19,7 @@ SQL_DIR, WEB_DIR = (folder if (folder := PACKAGE / name).is_dir() else PACKAGE.p
 ALIASES = {"port": "PORT", "database_url": "DATABASE_URL"}
 
 Count = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(gt=0, le=86400)]
 
 
 class SettingsError(Exception):

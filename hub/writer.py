@@ -49,6 +49,7 @@ class Writer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
+        self._loop = asyncio.get_running_loop()
 
     def submit(self, draft: Draft, answer: Answer) -> None:
         """Queue a note; `answer` is called once, with its place or with why there is none."""
@@ -70,15 +71,11 @@ class Writer:
 
     async def run(self) -> None:
         """Write until cancelled; whatever is queued then is answered with an error."""
-        loop = asyncio.get_running_loop()
         try:
             while True:
                 await self._wake.wait()
                 while self._queue:
-                    batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))]
-                    results = await self._write(batch)
-                    # Soon, not now: the next batch is on its way to the database before these are answered.
-                    loop.call_soon(_answer, batch, results)
+                    await self._write([self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))])
                 self._wake.clear()
                 self._idle.set()
         finally:
@@ -92,26 +89,33 @@ class Writer:
         self._closing = True
         await self._idle.wait()
 
-    async def _write(self, batch: Batch) -> list[Placed | Error]:
+    async def _write(self, batch: Batch) -> None:
         try:
             places = await self._target.publish([draft for draft, _ in batch])
         except Unavailable as error:
             log.warning("batch_not_written", notes=len(batch), reason=error.reason)
-            return [error.error] * len(batch)
+            self._answer(batch, [error.error] * len(batch))
         except Refused as error:
             if len(batch) == 1:
-                return [error.error]
+                self._answer(batch, [error.error])
+                return
             # Halves find the one that was refused in a few statements, and keep the order.
             middle = len(batch) // 2
-            return await self._write(batch[:middle]) + await self._write(batch[middle:])
+            await self._write(batch[:middle])
+            await self._write(batch[middle:])
         except BaseException:
-            _answer(batch, [Unavailable("stopped while writing").error] * len(batch))
+            self._answer(batch, [Unavailable("stopped while writing").error] * len(batch))
             raise
-        self.batches += 1
-        self.written += len(batch)
-        return [place or DROPPED for place in places]
+        else:
+            self.batches += 1
+            self.written += len(batch)
+            self._answer(batch, [place or DROPPED for place in places])
+
+    def _answer(self, batch: Batch, results: Sequence[Placed | Error]) -> None:
+        """Soon, not now: the next batch is on its way to the database before this one's clients hear."""
+        self._loop.call_soon(_call, batch, results)
 
 
-def _answer(batch: Batch, results: list[Placed | Error]) -> None:
+def _call(batch: Batch, results: Sequence[Placed | Error]) -> None:
     for (_, answer), result in zip(batch, results, strict=True):
         answer(result)

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -23,6 +25,15 @@ def environment(**changes: str) -> dict[str, str]:
         name: text for name, text in os.environ.items() if not name.startswith(("HUB_", "PG", "DATABASE_URL", "PORT"))
     }
     return kept | {"PYTHONPATH": str(ROOT)} | changes
+
+
+def free_port() -> int:
+    """A port that nothing uses, and that no outgoing connection is given meanwhile, as a restarted hub needs."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            port = random.randint(20_000, 30_000)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Program:

@@ -165,7 +165,7 @@ async def test_a_real_silent_client(start_hub) -> None:
 async def test_a_real_stalled_client(start_hub, database: asyncpg.Connection, path: str) -> None:
     """Over a socket: one that stops reading is paged, then closed, and the others get everything meanwhile."""
     async with (
-        start_hub(stall_timeout=0.4, high_water=20_000) as (hub, address),
+        start_hub(stall_timeout=0.4, high_water=20_000, check_interval=60) as (hub, address),
         connect(address, path, max_msg_size=0) as stuck,
         connect(address, path) as other,
     ):

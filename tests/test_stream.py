@@ -202,7 +202,7 @@ async def test_leaving(start_hub, database: asyncpg.Connection) -> None:
 
 async def test_a_reader_that_does_not_read(start_hub, database: asyncpg.Connection) -> None:
     """One that takes no data at all is dropped; the hub holds no more for it than its limit and a page meanwhile."""
-    async with start_hub(stall_timeout=0.4, high_water=20_000) as (hub, address):
+    async with start_hub(stall_timeout=0.4, high_water=20_000, check_interval=60) as (hub, address):
         where = urlsplit(address)
         reader, writer = await asyncio.open_connection(where.hostname, where.port, limit=1000)
         writer.write(b"GET /listen_notes?topic=* HTTP/1.1\r\nHost: x\r\n\r\n")
