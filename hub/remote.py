@@ -101,6 +101,8 @@ class Connection:
             ) as socket:
                 self._socket = socket
                 return await self._receive(socket)
+        except aiohttp.ClientConnectorError as error:
+            return 1006, f"no hub answers at {self._url} ({error.os_error.strerror or error.os_error})"
         except (aiohttp.ClientError, OSError) as error:
             return 1006, str(error) or type(error).__name__
         finally:

@@ -7,9 +7,15 @@ import asyncio
 import sys
 from collections.abc import Iterable
 
-from prompt_toolkit import PromptSession, print_formatted_text
+from prompt_toolkit import print_formatted_text
+from prompt_toolkit.application import Application
+from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.formatted_text import FormattedText
+from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings
+from prompt_toolkit.layout import FormattedTextControl, HSplit, Layout, Window
 from prompt_toolkit.patch_stdout import patch_stdout
+from prompt_toolkit.widgets import TextArea
 
 from hub.client import Accepted, Interrupted, Rejected, Signal
 from hub.codec import CommandError, convert, encode
@@ -58,16 +64,26 @@ class Chat:
         self._username = username
         self._topic = topic
         self._state = "connecting"
-        self._prompt: PromptSession[str] = PromptSession(bottom_toolbar=self._toolbar, refresh_interval=0.5)
+        self._posts: asyncio.Queue[str] = asyncio.Queue()
+        line = TextArea(prompt="> ", multiline=False, accept_handler=self._accept, history=InMemoryHistory())
+        toolbar = Window(FormattedTextControl(self._toolbar), height=1, style="class:bottom-toolbar")
+        keys = KeyBindings()
+        for key in ("c-c", "c-d"):
+            keys.add(key)(lambda event: event.app.exit())
+        # One application for the whole chat: between two prompts, keys would get lost.
+        self._screen: Application[None] = Application(
+            Layout(HSplit([line, toolbar])), key_bindings=keys, refresh_interval=0.5, erase_when_done=True
+        )
 
     async def run(self) -> list[str]:
-        """Chat until the end of input; the bodies of notes that could not be saved."""
+        """Chat until Ctrl-D; the bodies of notes that could not be saved."""
         async with asyncio.TaskGroup() as tasks:
-            printing = tasks.create_task(self._print())
+            helpers = [tasks.create_task(self._print()), tasks.create_task(self._post())]
             with patch_stdout():
-                await self._type()
+                await self._screen.run_async()
             await self._finish()
-            printing.cancel()
+            for helper in helpers:
+                helper.cancel()
         return [note.body for note in self._connection.client.outbox.values()]
 
     def _toolbar(self) -> str:
@@ -75,34 +91,38 @@ class Chat:
         waiting = f" · {unsent} not sent yet" if unsent else ""
         return f" #{printable(self._topic)} as {printable(self._username)} · {self._state}{waiting} · Ctrl-D leaves"
 
-    async def _type(self) -> None:
+    def _accept(self, line: Buffer) -> bool:
+        """Take what was typed; True keeps it on the line, to be mended."""
+        if not line.text.strip():
+            return False
+        try:
+            convert({"username": self._username, "body": line.text, "topic": self._topic}, Publish)
+        except CommandError as error:
+            self._show([("ansired", f"! {error.error.message} {error.error.hint}")])
+            return True
+        self._posts.put_nowait(line.text)
+        return False
+
+    async def _post(self) -> None:
         while True:
-            try:
-                body = await self._prompt.prompt_async("> ")
-            except (EOFError, KeyboardInterrupt):
-                return
-            if not body.strip():
-                continue
-            try:
-                convert({"username": self._username, "body": body, "topic": self._topic}, Publish)
-            except CommandError as error:
-                self._show([("ansired", f"! {error.error.message} {error.error.hint}")])
-            else:
-                await self._connection.post(self._username, body, self._topic)
+            await self._connection.post(self._username, await self._posts.get(), self._topic)
 
     async def _print(self) -> None:
         async for signal in self._connection:
-            if isinstance(signal, Interrupted):
-                self._state = "not connected"
-            elif isinstance(signal, CaughtUp):
-                self._state = "live"
-                continue
-            if isinstance(signal, Note):
-                self._show_note(signal)
-            elif isinstance(signal, Rejected | Error):
-                self._show([("ansired", line(signal))])
-            elif text := line(signal):
-                self._show([("ansibrightblack", text)])
+            match signal:
+                case Note():
+                    self._show_note(signal)
+                case CaughtUp():
+                    self._state = "live"
+                case Interrupted() if self._state == "not connected":
+                    pass  # the toolbar says so; each attempt that fails is no news
+                case Rejected() | Error():
+                    self._show([("ansired", line(signal))])
+                case _:
+                    if isinstance(signal, Interrupted):
+                        self._state = "not connected"
+                    if text := line(signal):
+                        self._show([("ansibrightblack", text)])
 
     def _show_note(self, note: Note) -> None:
         time, name = note.created_timestamp.astimezone(), printable(note.username)
@@ -117,7 +137,7 @@ class Chat:
         """Give what is unsent a last moment."""
         try:
             async with asyncio.timeout(LAST_TRY):
-                while self._connection.client.outbox:
+                while self._connection.client.outbox or not self._posts.empty():
                     await asyncio.sleep(0.05)
         except TimeoutError:
             return
