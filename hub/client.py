@@ -226,11 +226,16 @@ class Client:
 
     def _caught_up(self, seq: int) -> Iterator[Signal]:
         self._snapshot = False
+        if seq >= (self.cursor or 0):
+            for topic in self._catching_up:
+                self._behind.pop(topic, None)
+            self._catching_up.clear()
+        else:
+            # This hub has heard less than another one that we were at: those topics keep a place of their own.
+            for topic in self._catching_up:
+                self._behind[topic] = max(self._behind.get(topic, 0), seq)
         self.cursor = max(self.cursor or 0, seq)
-        for topic in self._catching_up:
-            self._behind.pop(topic, None)
-        self._catching_up.clear()
-        if not self._behind:
+        if not self._behind.keys() - self._catching_up:
             self.live = True
             self._delay = self._delays()
             yield CaughtUp(self.cursor)

@@ -14,6 +14,8 @@ from hub.store import Store
 
 PARALLEL = 2  # reads at a time; the pool has more connections than that
 
+PAGES_PER_TURN = 8  # of the event loop; a page takes a millisecond at most
+
 T = TypeVar("T")
 
 
@@ -25,6 +27,7 @@ class Replay:
         self._store = store
         self._spawn = spawn
         self._gate = asyncio.Semaphore(PARALLEL)
+        self._turns = asyncio.Semaphore(PAGES_PER_TURN)
         self._flying: dict[Hashable, asyncio.Future[Any]] = {}
 
     async def events(self, after: int, until: int, topics: Sequence[str] | None, limit: int) -> list[Event]:
@@ -40,6 +43,11 @@ class Replay:
         """The newest `last` notes, as Store.notes."""
         key = ("snapshot", None if topics is None else tuple(topics), last)
         return await self._once(key, lambda: self._store.notes(topics, last))
+
+    async def turn(self) -> None:
+        """Wait for a turn of the event loop in which few others write a page."""
+        async with self._turns:
+            await asyncio.sleep(0)
 
     async def _once(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
         """The answer of the read that is under way for this key, or of a new one."""

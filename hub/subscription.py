@@ -48,6 +48,9 @@ class Log(Protocol):
     async def snapshot(self, topics: Sequence[str] | None, last: int) -> tuple[list[Note], int]:
         """The newest notes in the order of their creation, and the position at which they are current."""
 
+    async def turn(self) -> None:
+        """Wait until it is one's turn to write a page: a crowd that catches up must not hold up live notes."""
+
 
 class Start(NamedTuple):
     """A way into the stream: of one topic, or (None) of the subscription as a whole."""
@@ -220,7 +223,9 @@ class Subscription:
             self._broadcaster.reached(position, waiter)
             await waiter
         else:
-            await self._page()
+            await self._log.turn()
+            if not self._closed:
+                await self._page()
 
     async def _begin(self, start: Start) -> bool:
         """Move to where a start says; False when topics changed meanwhile and it must be looked at again."""

@@ -57,6 +57,9 @@ class FakeLog:
         self.reads = self.failures = 0
         self._choose = choose
 
+    async def turn(self) -> None:
+        await asyncio.sleep(0)
+
     async def _late(self) -> None:
         self.reads += 1
         for _ in range(self._choose.randrange(4)):

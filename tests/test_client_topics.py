@@ -70,6 +70,17 @@ def test_topics_changed_between_connecting_and_the_welcome() -> None:
     assert sent(client) == [Subscribe("news", 100, "subscribe 1"), Unsubscribe("ops")]
 
 
+def test_caught_up_with_a_hub_that_is_behind() -> None:
+    """What a hub that has heard less than the last one sends of a topic later on is new, cursor or not."""
+    client = Client(["lobby"], after=100)
+    tell(client, welcome("lobby"))
+    client.unsubscribe("lobby")
+    client.subscribe("ops", after=7)
+    tell(client, Ack(), Ack("subscribe 1", 7), note(9, "ops"), CaughtUp(50))
+    assert client.live
+    assert seqs(tell(client, note(50, "ops"), note(60, "ops"), note(101, "ops"))) == [60, 101]
+
+
 async def test_truncate_in_the_past_of_one_topic(start_hub, database: asyncpg.Connection) -> None:
     """Who follows a topic from before a TRUNCATE is told to forget that topic, and keeps the others."""
     sql = "insert into note (topic, username, body) values ($1, 'gb', $2)"
