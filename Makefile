@@ -16,6 +16,8 @@ lint: $(READY) ## Check style, types and the order of the modules
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+faults: $(READY) ## Prove that nothing is lost, under faults (ARGS="--seeds 3")
+	.venv/bin/python -m tests.faults $(ARGS)
 bench: $(READY) ## Measure, and print a table
 	.venv/bin/python -m bench $(ARGS)
 format: $(READY) ## Lay out the code
@@ -35,4 +37,4 @@ $(READY): constraints-dev.txt setup.cfg pyproject.toml
 	@touch $@
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench format pin clean
+.PHONY: help setup run test lint faults bench format pin clean

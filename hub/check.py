@@ -40,7 +40,11 @@ async def findings(connection: asyncpg.Connection, store: Store) -> AsyncIterato
         if fine
         else f"The encoding is {encoding}: notes with characters it lacks will be refused; UTF8 takes all",
     )
-    missing = {version for version, _ in migrations.files()} - await migrations.applied(connection)
+    try:
+        missing = {version for version, _ in migrations.files()} - await migrations.applied(connection)
+    except asyncpg.InsufficientPrivilegeError:
+        yield Finding(False, "The hub's role may not read hub_migration. Its owner can: grant select on … to …")
+        return
     yield Finding(
         not missing,
         f"The schema lacks version {min(missing)}. Run: notes-hub migrate" if missing else "schema up to date",
@@ -71,13 +75,12 @@ async def _schema(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
         fine = trigger in enabled
         text = f"The trigger {trigger} is off: changes pass unheard. Run: alter table note enable trigger {trigger}"
         yield Finding(fine, f"trigger {trigger}" if fine else text)
-    for table, privilege in (("note", "select"), ("note", "insert"), ("note_event", "select"), ("note_log", "select")):
-        fine = await connection.fetchval("select has_table_privilege($1, $2)", f"public.{table}", privilege)
-        if not fine:
-            yield Finding(
-                False,
-                f"The hub's role may not {privilege} on {table}. Its owner can: grant {privilege} on {table} to …",
-            )
+    for table in ("note", "note_event", "note_log", "note_seq"):
+        if not await connection.fetchval("select has_table_privilege($1, 'select')", f"public.{table}"):
+            yield Finding(False, f"The hub's role may not read {table}. Its owner can: grant select on {table} to …")
+    if not await connection.fetchval("select has_function_privilege('public.note_publish(json)', 'execute')"):
+        grant = "grant execute on function note_publish to …"
+        yield Finding(False, f"The hub's role may not publish. The owner can: {grant}")
     durable = await connection.fetchval("show synchronous_commit") != "off"
     yield Finding(
         durable,

@@ -1,6 +1,7 @@
 """The command ``notes-hub``: gathers all commands, and is itself ``serve``."""
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Coroutine
 from typing import Any
@@ -52,7 +53,8 @@ def allow_many_files() -> None:
     except ImportError:  # Windows has no such limit
         return
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with contextlib.suppress(ValueError, OSError):  # where the hard limit is no number that may be set
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, Any]) -> None:

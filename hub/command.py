@@ -95,6 +95,10 @@ def run(main: Coroutine[Any, Any, int | None]) -> None:
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             sys.exit(runner.run(main) or 0)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing more can be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except KeyboardInterrupt:
         sys.exit(130)
     except BaseExceptionGroup as group:

@@ -179,7 +179,10 @@ def prune(settings: Settings, age: str) -> None:
             f"{age!r} is no age: write a number and d, h or m, as in 90d", param_hint="--older-than"
         )
     unit = {"d": "days", "h": "hours", "m": "minutes"}[match[2]]
-    before = datetime.now(UTC) - timedelta(**{unit: int(match[1])})
+    try:
+        before = datetime.now(UTC) - timedelta(**{unit: int(match[1])})
+    except OverflowError as error:
+        raise click.BadParameter(f"{age} reaches back before all calendars") from error
 
     async def work() -> None:
         async with connected(settings) as (url, _):

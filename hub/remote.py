@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 import aiohttp
 
 from hub.client import RETRY, Accepted, Client, Interrupted, Rejected, Signal
-from hub.protocol import LOBBY
+from hub.protocol import BAD_REQUEST, LOBBY, Error
 
 MAX_UNREAD = 10_000  # signals kept for a user who does not read them; then the hub is not read either
 HEARTBEAT = 20.0  # seconds of silence after which the hub is pinged
@@ -22,7 +22,7 @@ class RejectedError(Exception):
     """A note was refused; `error` says why and what to do."""
 
     def __init__(self, rejected: Rejected) -> None:
-        super().__init__(f"{rejected.error.message} - {rejected.error.hint}")
+        super().__init__(f"{rejected.error.message} {rejected.error.hint}")
         self.error = rejected.error
 
 
@@ -35,17 +35,20 @@ class Connection:
 
     def __init__(self, url: str, client: Client) -> None:
         self.client = client
+        self.cursor = client.cursor  # where the signals that were handed out have come to: resume after it
         self._url = url.rstrip("/").replace("ws", "http", 1) if url.startswith("ws") else url.rstrip("/")
-        self._signals: asyncio.Queue[Signal] = asyncio.Queue(MAX_UNREAD)
+        self._signals: asyncio.Queue[tuple[Signal, int | None]] = asyncio.Queue(MAX_UNREAD)  # with the cursor
         self._answers: dict[str, asyncio.Future[Accepted]] = {}
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._closed: str | None = None  # why, once the hub has refused for good
+        self._refusal = ""  # the last error that was about no command: it says more than a close code
+        self._hurry = asyncio.Event()
 
     def __aiter__(self) -> AsyncIterator[Signal]:
         return self
 
     async def __anext__(self) -> Signal:
-        signal = await self._signals.get()
+        signal, self.cursor = await self._signals.get()
         if isinstance(signal, Interrupted) and signal.delay is None:
             raise ClosedError(self._closed)
         return signal
@@ -85,13 +88,21 @@ class Connection:
                 code, reason = await self._connection(http)
                 interrupted = self.client.closed(code, reason)
                 if interrupted.delay is None:
-                    self._closed = reason or f"closed with code {code}"
-                    for answer in self._answers.values():
-                        answer.set_exception(ClosedError(self._closed))
-                await self._signals.put(interrupted)
-                if interrupted.delay is None:
+                    await self._close(self._refusal or reason or f"closed with code {code}", interrupted)
                     return
-                await asyncio.sleep(interrupted.delay)
+                await self._queue(interrupted)
+                self._hurry.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._hurry.wait(), interrupted.delay)
+
+    async def _close(self, reason: str, last: Interrupted) -> None:
+        self._closed = reason
+        for answer in self._answers.values():
+            answer.set_exception(ClosedError(reason))
+        await self._queue(last)
+
+    async def _queue(self, signal: Signal) -> None:
+        await self._signals.put((signal, self.client.cursor))
 
     async def _connection(self, http: aiohttp.ClientSession) -> tuple[int, str]:
         """One connection from its start to its end: the close code and reason."""
@@ -101,6 +112,12 @@ class Connection:
             ) as socket:
                 self._socket = socket
                 return await self._receive(socket)
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+            return BAD_REQUEST, f"{self._url!r} is no address of a hub, such as http://127.0.0.1:8080"
+        except aiohttp.WSServerHandshakeError as error:
+            # 4xx: no hub is there, and none will be; 5xx: a proxy whose hub is away.
+            code = BAD_REQUEST if 400 <= error.status < 500 else 1006
+            return code, f"{self._url} is no hub: it answers with status {error.status}"
         except aiohttp.ClientConnectorError as error:
             return 1006, f"no hub answers at {self._url} ({error.os_error.strerror or error.os_error})"
         except (aiohttp.ClientError, OSError) as error:
@@ -129,10 +146,13 @@ class Connection:
                 answer.set_result(signal)
             else:
                 answer.set_exception(RejectedError(signal))
-        await self._signals.put(signal)
+        if isinstance(signal, Error) and signal.id is None:
+            self._refusal = f"{signal.message} {signal.hint}"
+        await self._queue(signal)
 
     async def _send(self) -> None:
         if self._socket is None:
+            self._hurry.set()  # somebody is waiting: try at once
             return
         for data in self.client.to_send():
             # A socket that breaks now is noticed by its reader; the outbox keeps what was lost.
@@ -151,9 +171,12 @@ async def connect(
     from the iterator once the hub refuses for good.
     """
     connection = Connection(url, Client(topics, after, last))
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(connection.run())
-        try:
-            yield connection
-        finally:
-            running.cancel()
+    # No task group: it would wrap what the user's own code raises.
+    running = asyncio.ensure_future(connection.run())
+    try:
+        yield connection
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+        if not running.cancelled():
+            running.result()

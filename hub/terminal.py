@@ -37,6 +37,8 @@ def line(signal: Signal) -> str:
             return f"! {printable(signal.error.message)} {printable(signal.error.hint)}"
         case Accepted():
             return ""
+        case CaughtUp():
+            return "* up to date"
         case _:
             return text_line(signal, local=True)
 
@@ -52,7 +54,7 @@ async def tail(url: str, topics: Iterable[str], after: int | None, last: int | N
                 elif text := line(signal):
                     print(text, file=sys.stdout if is_event else sys.stderr, flush=True)
         finally:
-            if (cursor := connection.client.cursor) is not None:
+            if (cursor := connection.cursor) is not None:
                 print(f"* to go on from here: --after {cursor}", file=sys.stderr)
 
 
@@ -113,6 +115,8 @@ class Chat:
                 case Note():
                     self._show_note(signal)
                 case CaughtUp():
+                    if self._state == "not connected":
+                        self._show([("ansibrightblack", "* connected again")])
                     self._state = "live"
                 case Interrupted() if self._state == "not connected":
                     pass  # the toolbar says so; each attempt that fails is no news

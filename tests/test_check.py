@@ -68,13 +68,13 @@ async def test_no_schema(empty_url: str) -> None:
 
 
 async def test_privileges(url: str, database: asyncpg.Connection) -> None:
-    """A role that may not write notes is told what its owner can grant."""
+    """A role that may not publish is told what its owner can grant."""
     await durable(database)
     await database.execute("create role reader login; grant select on all tables in schema public to reader")
     await database.execute("grant usage, select on all sequences in schema public to reader")
     try:
         found = await look(url.replace("postgres@", "reader@"))
-        assert any(not finding.fine and "grant insert on note" in finding.text for finding in found), found
+        assert any(not finding.fine and "grant execute on function note_publish" in finding.text for finding in found), found
     finally:
         await database.execute("drop owned by reader; drop role reader")
 

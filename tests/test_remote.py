@@ -45,10 +45,31 @@ async def test_rejected(start_hub) -> None:
 async def test_closed_for_good(start_hub) -> None:
     """A hub that refuses the address ends the iterator and every publish that waits."""
     async with start_hub(max_topics=1) as (_, address), hub.connect(address, topics=["a", "b"]) as notes:
-        with pytest.raises(ClosedError, match="too_many_topics"):
+        with pytest.raises(ClosedError, match="At most 1 topic"):
             await next_of(notes, Note)
         with pytest.raises(ClosedError):
             await notes.publish("gb", "never")
+
+
+@pytest.mark.parametrize("where", ["gopher:x", "{hub}/nothing"])
+async def test_no_hub_there(start_hub, where: str) -> None:
+    """An address at which no hub can ever be ends the attempts."""
+    async with start_hub() as (_, address), hub.connect(where.format(hub=address)) as notes:
+        with pytest.raises(ClosedError, match="no address of a hub|is no hub"):
+            await next_of(notes, Note)
+
+
+async def test_cursor_of_what_was_read(start_hub, database: asyncpg.Connection) -> None:
+    """The cursor is that of the signals that were handed out, however much more has been received."""
+    async with start_hub() as (_, address), hub.connect(address, after=0) as notes:
+        await next_of(notes, CaughtUp)
+        for number in range(5):
+            await database.execute(INSERT, str(number))
+        first = await next_of(notes, Note)
+        async with asyncio.timeout(10):
+            while notes.client.cursor == first.seq:
+                await asyncio.sleep(0)
+        assert notes.cursor == first.seq
 
 
 async def test_subscribe_with_a_past(start_hub, database: asyncpg.Connection) -> None:
