@@ -27,6 +27,7 @@ PAGE = 1000  # events read from the log at once
 MAX_PENDING = 20_000  # notifications kept while the log is read; beyond, the log is read again
 CONNECT_TIMEOUT = 3.0  # seconds for a connection to be made, and for LISTEN
 CHECK_TIMEOUT = 1.0  # seconds for the listening connection to answer
+LONGEST_DELAY = 1.0  # seconds between attempts, at most: one hub is no crowd, and its clients wait for it
 PROOF_TIMEOUT = 3.0  # seconds for a notification to ourselves to come back
 
 
@@ -121,14 +122,14 @@ class Listener:
 
     async def run(self) -> None:
         """Listen until cancelled. Raises NotListening, at the first connection only."""
-        delays = backoff()
+        delays = backoff(most=LONGEST_DELAY)
         while True:
             try:
                 async with self._connection() as connection:
                     await self._hear(connection)
             except (*CONNECTION_ERRORS, asyncpg.PostgresError, Unavailable) as error:
                 if self.ready.is_set():
-                    delays = backoff()
+                    delays = backoff(most=LONGEST_DELAY)
                     self.ready.clear()
                     self._broadcaster.tell_everyone(Status(False))
                 self.reconnects += 1

@@ -55,7 +55,7 @@ async def test_closed_for_good(start_hub) -> None:
 async def test_no_hub_there(start_hub, where: str) -> None:
     """An address at which no hub can ever be ends the attempts."""
     async with start_hub() as (_, address), hub.connect(where.format(hub=address)) as notes:
-        with pytest.raises(ClosedError, match="no address of a hub|is no hub"):
+        with pytest.raises(ClosedError, match=r"no address of a hub|is no hub"):
             await next_of(notes, Note)
 
 
