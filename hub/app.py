@@ -15,12 +15,13 @@ from aiohttp import web
 
 from hub import connection, embedded, metrics, migrations, origins, routes
 from hub.broadcaster import Broadcaster
+from hub.database import CONNECTION_ERRORS, backoff, connect
 from hub.listener import Listener
 from hub.parts import Hub
 from hub.protocol import GOING_AWAY
 from hub.replay import Replay
 from hub.settings import Settings
-from hub.store import CONNECTION_ERRORS, Store, backoff, connect
+from hub.store import Store
 from hub.writer import Writer
 
 log = structlog.get_logger()

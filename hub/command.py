@@ -19,11 +19,11 @@ import structlog
 
 from hub import __version__, migrations
 from hub.codec import CommandError
+from hub.database import CONNECTION_ERRORS
 from hub.embedded_files import EmbeddedError
 from hub.listener import NotListening
 from hub.remote import ClosedError
 from hub.settings import Settings, SettingsError, environment_names, load, unknown
-from hub.store import CONNECTION_ERRORS
 
 log = structlog.get_logger()
 

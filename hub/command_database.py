@@ -16,10 +16,11 @@ import click
 
 from hub import app, check, embedded, migrations
 from hub.command import main, options, run
+from hub.database import connect
 from hub.embedded_files import binary
 from hub.listener import CHANNEL
 from hub.settings import Settings, unknown
-from hub.store import Store, connect
+from hub.store import Store
 
 DATABASE = ("database_url", "data_dir")
 PRUNE_BATCH = 10_000  # events that one statement trims

@@ -17,8 +17,9 @@ import msgspec
 import structlog
 
 from hub.broadcaster import Broadcaster, Event
+from hub.database import CONNECTION_ERRORS, Unavailable, backoff, connect
 from hub.protocol import Deleted, Note, Status
-from hub.store import CONNECTION_ERRORS, Store, Unavailable, backoff, connect
+from hub.store import Store
 
 log = structlog.get_logger()
 

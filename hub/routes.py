@@ -13,12 +13,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 
 from hub import __version__, metrics
 from hub.codec import EXAMPLE, CommandError, convert, decode_command, encode
+from hub.database import Unavailable
 from hub.origins import Handler
 from hub.page import render
 from hub.parts import Hub
 from hub.protocol import ALL, LOBBY, Ack, Cursor, Error, Limit, Name, Page, Publish, Rowid
 from hub.session import serve_socket
-from hub.store import Draft, Unavailable
+from hub.store import Draft
 from hub.stream import serve_stream
 
 HUB = web.AppKey("hub", Hub)

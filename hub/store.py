@@ -1,28 +1,22 @@
 """All SQL on notes and their log.
 
-Owns the connection pool and turns rows into messages; whatever goes wrong on the way to
-Postgres leaves here as Unavailable. It never listens (`listener` has a connection of its own) and
-decides nothing about clients.
+Owns the queries and turns rows into messages. It never listens (`listener` has a connection of its
+own) and decides nothing about clients.
 """
 
 import asyncio
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
-from weakref import WeakSet
+from typing import NamedTuple
 
 import asyncpg
 import msgspec
-import structlog
 
 from hub.broadcaster import Event
-from hub.codec import CommandError, encode
-from hub.protocol import Deleted, Error, Note, Reset
+from hub.codec import encode
+from hub.database import Pool
+from hub.protocol import Deleted, Note, Reset
 
-log = structlog.get_logger()
-
-TIMEOUT = 10.0  # seconds for one statement of a client's request
 TRUNCATED = "all notes were removed"
 
 # Postgres knows years before 1 and after 9999 and infinity; a datetime does not.
@@ -38,32 +32,6 @@ _NOTES = f"""
     from note n
 """
 _HEAD = "select greatest((select max(seq) from note_event), (select floor from note_log))"
-
-
-class Unavailable(CommandError):
-    """Postgres can't be reached or did not answer in time. What was asked for may work later."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(
-            Error(
-                "unavailable",
-                "The database can't be reached, so it is not known whether this was done.",
-                "Try again soon; a publish with a `key` can be sent again without being saved twice.",
-                temporary=True,
-            )
-        )
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return self.reason
-
-
-class Refused(CommandError):
-    """Postgres refused a statement; the message is its own."""
-
-    def __init__(self, reason: str) -> None:
-        hint = "Change it as the message says, or ask the database's owner."
-        super().__init__(Error("refused", f"The database refused this: {reason}", hint))
 
 
 class Draft(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -90,92 +58,8 @@ class Health(NamedTuple):
     queue_usage: float  # how full the database's notify queue is, 0 to 1
 
 
-def backoff(first: float = 0.1, most: float = 5.0) -> Iterator[float]:
-    """Seconds to wait before each further attempt: full jitter on a limit that doubles."""
-    limit = first
-    while True:
-        yield random.uniform(0, limit)
-        limit = min(limit * 2, most)
-
-
-# asyncpg raises InternalClientError, which is neither of its two public bases, on a connection that dies.
-CONNECTION_ERRORS = (
-    OSError,
-    asyncio.TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.CannotConnectNowError,
-)
-
-
-async def connect(
-    url: str, name: str = "notes-hub", timeout: float = TIMEOUT, command_timeout: float | None = None
-) -> asyncpg.Connection:
-    """One connection outside of the pool, set up as those in it; pg_stat_activity shows it by its name."""
-    settings = SERVER_SETTINGS | {"application_name": name}
-    return await asyncpg.connect(url, timeout=timeout, command_timeout=command_timeout, server_settings=settings)
-
-
-SERVER_SETTINGS = {
-    "application_name": "notes-hub",
-    "search_path": "public",
-    "default_transaction_isolation": "read committed",
-}
-
-
-class Store:
+class Store(Pool):
     """The notes and the log, through a pool of `size` connections."""
-
-    def __init__(self, url: str, size: int) -> None:
-        self._url = url
-        self._connections: WeakSet[asyncpg.Connection] = WeakSet()
-        self._pool = asyncpg.create_pool(
-            url,
-            min_size=0,
-            max_size=size,
-            connect=self._connect,
-            timeout=TIMEOUT,
-            command_timeout=TIMEOUT,
-            server_settings=SERVER_SETTINGS,
-        )
-
-    async def open(self) -> None:
-        """Make the pool ready; connects only when it is used."""
-        await self._pool
-
-    async def close(self) -> None:
-        """Give back the connections, by force if they do not answer."""
-        try:
-            await asyncio.wait_for(self._pool.close(), 3)
-        except (TimeoutError, *CONNECTION_ERRORS):
-            self._pool.terminate()
-
-    async def _connect(self, *args: Any, **options: Any) -> asyncpg.Connection:
-        connection = await asyncpg.connect(*args, **options)
-        self._connections.add(connection)
-        return connection
-
-    def abandon(self) -> None:
-        """Take all connections for dead, as in a black hole: what waits on them fails now, and new ones are made."""
-        for connection in tuple(self._connections):
-            connection.terminate()
-        self._connections.clear()
-
-    async def _fetch(self, sql: str, *args: object) -> Any:
-        connected = False
-        try:
-            async with self._pool.acquire() as connection:
-                connected = True
-                return await connection.fetch(sql, *args)
-        except CONNECTION_ERRORS as error:
-            raise Unavailable(str(error) or type(error).__name__) from error
-        except asyncpg.PostgresError as error:
-            if not connected:  # a database that is being restored may be missing, or closed, for a while
-                raise Unavailable(str(error)) from error
-            raise Refused(str(error).partition("\n")[0]) from error  # its detail shows the row, its own or another's
 
     async def publish(self, drafts: Sequence[Draft]) -> list[Placed | None]:
         """Insert notes in one transaction, in order; None where a trigger of the database's owner dropped one.
@@ -183,7 +67,7 @@ class Store:
         A draft whose author and key exist already gives the place of the note that has them.
         Raises Refused if any of them is refused (then none was inserted), or Unavailable.
         """
-        rows = await self._fetch("select rowid, seq from note_publish($1)", encode(drafts).decode())
+        rows = await self.fetch("select rowid, seq from note_publish($1)", encode(drafts).decode())
         return [None if row["rowid"] is None else Placed(row["rowid"], row["seq"]) for row in rows]
 
     async def events(self, after: int, until: int | None, topics: Sequence[str] | None, limit: int) -> list[Event]:
@@ -192,7 +76,7 @@ class Store:
         An event carries its row as it is now. Where that is gone or has moved since, it
         carries nothing: a later event says so.
         """
-        rows = await self._fetch(
+        rows = await self.fetch(
             f"""
             select e.seq, e.op, e.rowid, e.topic, {_COLUMNS}
             from (
@@ -213,18 +97,18 @@ class Store:
 
     async def holds(self, seq: int) -> bool:
         """Whether a cursor is a position of this log: the seq of an event, or the floor."""
-        rows = await self._fetch(
+        rows = await self.fetch(
             "select exists (select from note_event where seq = $1) or $1 = (select floor from note_log) as held", seq
         )
         return bool(rows[0]["held"])
 
     async def head(self) -> int:
         """The position of the newest event."""
-        return int((await self._fetch(_HEAD))[0][0])
+        return int((await self.fetch(_HEAD))[0][0])
 
     async def tail(self, events: int) -> int:
         """The cursor after which the log holds at most that many events."""
-        rows = await self._fetch(
+        rows = await self.fetch(
             "select coalesce((select seq from note_event order by seq desc offset $1 limit 1),"
             " (select floor from note_log))",
             events,
@@ -249,7 +133,7 @@ class Store:
                         select from note_event l where l.rowid = e.rowid and l.seq > e.seq))""",
                 "seq",
             )
-        rows = await self._fetch(
+        rows = await self.fetch(
             f"""
             select head.seq as head, found.* from ({_HEAD} as seq) head
             left join (
@@ -265,24 +149,24 @@ class Store:
 
     async def get(self, rowid: int) -> Note | None:
         """One note, or None where there is none."""
-        rows = await self._fetch(f"{_NOTES} where n.rowid = $1::bigint", rowid)
+        rows = await self.fetch(f"{_NOTES} where n.rowid = $1::bigint", rowid)
         return _note(rows[0]) if rows else None
 
     async def prune(self, before: datetime, most: int) -> int:
         """Trim the log of at most that many of its oldest events from before a time; gives how many went."""
-        return int((await self._fetch("select note_prune($1, $2)", before, most))[0][0])
+        return int((await self.fetch("select note_prune($1, $2)", before, most))[0][0])
 
     async def notify(self, channel: str, timeout: float) -> None:
         """Send an empty notification; connections that do not do so within these seconds are abandoned."""
         giving_up = asyncio.get_running_loop().call_later(timeout, self.abandon)
         try:
-            await self._fetch("select pg_notify($1, '')", channel)
+            await self.fetch("select pg_notify($1, '')", channel)
         finally:
             giving_up.cancel()
 
     async def health(self) -> Health:
         """The newest seq and the notify queue's state; takes no lock and writes nothing."""
-        row = (await self._fetch("select last_value, pg_notification_queue_usage() from note_seq"))[0]
+        row = (await self.fetch("select last_value, pg_notification_queue_usage() from note_seq"))[0]
         return Health(*row)
 
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 
 from hub.broadcaster import Broadcaster, Event
+from hub.database import Unavailable, backoff
 from hub.protocol import ALL, CaughtUp, Message, Note, Reset
-from hub.store import Unavailable, backoff
 from hub.wire import Format
 
 log = structlog.get_logger()

@@ -13,8 +13,9 @@ from typing import Protocol
 import structlog
 
 from hub.codec import CommandError
+from hub.database import Refused, Unavailable
 from hub.protocol import Error
-from hub.store import Draft, Placed, Refused, Unavailable
+from hub.store import Draft, Placed
 
 log = structlog.get_logger()
 

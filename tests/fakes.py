@@ -11,8 +11,8 @@ import pytest
 from hub import subscription as module
 from hub.broadcaster import Broadcaster, Event, Ring
 from hub.codec import decode_message, encode
+from hub.database import Unavailable
 from hub.protocol import Deleted, Message, Note
-from hub.store import Unavailable
 from hub.subscription import Subscription
 
 EVENT_BYTES = Event(1, "a", Deleted(1, 1, "a")).size()

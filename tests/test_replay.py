@@ -9,9 +9,10 @@ import asyncpg
 import pytest
 
 from hub.broadcaster import Event
+from hub.database import Unavailable
 from hub.protocol import Note
 from hub.replay import PARALLEL, Replay
-from hub.store import Store, Unavailable
+from hub.store import Store
 from tests.conftest import connect
 from tests.programs import output
 

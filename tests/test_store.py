@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from hub.database import Refused, Unavailable, backoff
 from hub.protocol import Deleted, Note, Reset
-from hub.store import Draft, Placed, Refused, Store, Unavailable, backoff
+from hub.store import Draft, Placed, Store
 
 
 @pytest.fixture

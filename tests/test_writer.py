@@ -8,8 +8,9 @@ import asyncpg
 import pytest
 
 from hub.codec import CommandError
+from hub.database import Refused, Unavailable
 from hub.protocol import Ack, Error, Publish
-from hub.store import Draft, Placed, Refused, Store, Unavailable
+from hub.store import Draft, Placed, Store
 from hub.writer import CLOSING, DROPPED, Writer
 from tests.conftest import connect
 
