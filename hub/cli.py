@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Coroutine
 from typing import Any
@@ -15,6 +16,10 @@ from hub.settings import Settings
 __all__ = ["command_client", "command_database", "main", "serve"]
 
 log = structlog.get_logger()
+
+# A hub allocates much and makes few cycles: with Python's own thresholds a fifth of a busy hub's time went
+# into looking for them.
+GC_THRESHOLD = (50_000, 20, 50)
 
 
 @main.command()
@@ -33,6 +38,7 @@ def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> None:
     allow_many_files()
+    gc.set_threshold(*GC_THRESHOLD)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -37,7 +37,7 @@ class NotListening(Exception):
     """LISTEN succeeds and delivers nothing; the message says what to do."""
 
 
-class Notification(msgspec.Struct):
+class Notification(msgspec.Struct, gc=False):
     """The payload: the row's columns with `seq`, `prev` and `op`; a large row comes without its columns."""
 
     seq: int

@@ -30,10 +30,12 @@ Rowid = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 
 
+# gc=False: what holds only texts, numbers and times can be in no cycle, so the collector need not look at it.
+
 # Client → hub. `id` is the client's own and comes back in the reply.
 
 
-class Publish(Struct, tag="publish", forbid_unknown_fields=True, omit_defaults=True):
+class Publish(Struct, tag="publish", gc=False, forbid_unknown_fields=True, omit_defaults=True):
     """Adds a note. With a `key` it can be sent again safely: the same key is the same note."""
 
     username: Name
@@ -79,7 +81,7 @@ Command = Publish | Subscribe | Unsubscribe | History | Ping
 # Hub → client.
 
 
-class Note(Struct, tag="note", omit_defaults=True):
+class Note(Struct, tag="note", gc=False, omit_defaults=True):
     """A note as it is at `seq`: inserted, or changed. Apply it as an upsert by `rowid`.
 
     Holds whatever the table holds: rows that others write are not bound to the rules of Publish.
@@ -95,7 +97,7 @@ class Note(Struct, tag="note", omit_defaults=True):
     key: str | None = None
 
 
-class Deleted(Struct, tag="deleted"):
+class Deleted(Struct, tag="deleted", gc=False):
     """The note `rowid` is gone from `topic`."""
 
     seq: int
@@ -147,7 +149,7 @@ class Status(Struct, tag="status"):
     listening: bool
 
 
-class Ack(Struct, tag="ack", omit_defaults=True):
+class Ack(Struct, tag="ack", gc=False, omit_defaults=True):
     """The command `id` is done; of a publish, the note is committed as `rowid`."""
 
     id: Id | None = None

@@ -34,7 +34,7 @@ _NOTES = f"""
 _HEAD = "select greatest((select max(seq) from note_event), (select floor from note_log))"
 
 
-class Draft(msgspec.Struct, frozen=True, omit_defaults=True):
+class Draft(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A note to be published; the fields are checked already."""
 
     topic: str
