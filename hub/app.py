@@ -14,6 +14,7 @@ import structlog
 from aiohttp import web
 
 from hub import connection, embedded, metrics, migrations, origins, routes
+from hub.assets import Assets
 from hub.broadcaster import Broadcaster
 from hub.database import CONNECTION_ERRORS, backoff, connect
 from hub.listener import Listener
@@ -106,7 +107,8 @@ def application(hub: Hub) -> web.Application:
     app = web.Application(middlewares=[origins.middleware(allowed), routes.errors], client_max_size=MAX_BODY)
     app[routes.HUB] = hub
     app[routes.METRICS] = metrics.registry(hub)
-    app.add_routes(routes.routes)
+    app[routes.ASSETS] = assets = Assets()
+    app.add_routes([*routes.routes, *assets.routes()])
     app.on_response_prepare.append(origins.headers(allowed))
     app.on_shutdown.append(farewell)
     return app

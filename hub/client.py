@@ -19,9 +19,11 @@ from hub.protocol import (
     CaughtUp,
     Deleted,
     Error,
+    History,
     Message,
     Note,
     Page,
+    Ping,
     Pong,
     Publish,
     Reset,
@@ -163,6 +165,20 @@ class Client:
         self._catching_up.discard(topic)
         if self._welcomed:
             self._sending.append(encode(Unsubscribe(topic)))
+
+    def history(self, topic: str, before: int | None = None, limit: int = 50) -> str | None:
+        """Ask once for older notes; a Page, or an Error, comes with the id that this gives. None: nobody to ask."""
+        if not self._welcomed:
+            return None
+        self._numbers += 1
+        id = f"history {self._numbers}"
+        self._sending.append(encode(History(topic, before, limit, id)))
+        return id
+
+    def ping(self) -> None:
+        """Ask for a sign of life; for sockets that have no pings of their own."""
+        if self._welcomed:
+            self._sending.append(encode(Ping()))
 
     def _subscribe(self, topic: str) -> None:
         self._catching_up.discard(topic)

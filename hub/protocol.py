@@ -38,8 +38,8 @@ Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 class Publish(Struct, tag="publish", gc=False, forbid_unknown_fields=True, omit_defaults=True):
     """Adds a note. With a `key` it can be sent again safely: the same key is the same note."""
 
-    username: Name
-    body: Name
+    username: Annotated[Name, Meta(title="Name")]  # the titles are the labels of a form
+    body: Annotated[Name, Meta(title="Note")]
     topic: Topic | None = None
     key: Name | None = None
     id: Id | None = None

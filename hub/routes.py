@@ -1,30 +1,35 @@
 """The HTTP side: what each address answers.
 
-Owns requests and replies: reading bodies, status codes, errors as JSON. Who may ask at all is
-`origins`; the lives of streams are in `session` and `stream`; the SQL is in `store`.
+Owns requests and replies: reading bodies, status codes, errors as JSON, or as a page for a person.
+Who may ask at all is `origins`; the lives of streams are in `session` and `stream`; the HTML is in
+`page`, the SQL in `store`.
 """
 
-from typing import Any, Literal
-from urllib.parse import parse_qsl
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+from urllib.parse import parse_qsl, quote, unquote
 
 import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 
-from hub import __version__, metrics
+from hub import __version__, metrics, page
+from hub.assets import Assets
 from hub.codec import EXAMPLE, CommandError, convert, decode_command, encode
 from hub.database import Unavailable
 from hub.origins import Handler
-from hub.page import render
 from hub.parts import Hub
-from hub.protocol import ALL, LOBBY, Ack, Cursor, Error, Limit, Name, Page, Publish, Rowid
+from hub.protocol import ALL, LOBBY, Ack, Cursor, Error, Limit, Name, Page, Publish, Rowid, Topic
 from hub.session import serve_socket
 from hub.store import Draft
 from hub.stream import serve_stream
 
 HUB = web.AppKey("hub", Hub)
 METRICS = web.AppKey("metrics", CollectorRegistry)
-PAGE_NOTES = 50
+ASSETS = web.AppKey("assets", Assets)
+PAGE_NOTES = page.PAGE_NOTES
+NAME_COOKIE = "name"  # the writer's name, percent-encoded; the page's Python writes it too
+YEAR = 365 * 24 * 3600
 REQUIRED = ("username", "body")
 
 routes = web.RouteTableDef()
@@ -52,11 +57,51 @@ class Where(msgspec.Struct):
     rowid: Rowid
 
 
+class Place(msgspec.Struct):
+    """The address of a page: its topic, and the rowid below which its notes end."""
+
+    topic: Topic = LOBBY
+    before: Rowid | None = None
+
+
+class Refusal(NamedTuple):
+    """What a form held that was refused, and why."""
+
+    fields: Mapping[str, str]
+    error: Error
+
+
 @routes.get("/")
+@routes.get("/t/{topic:.+}")
 async def index(request: web.Request) -> web.Response:
-    """The page, with the newest notes of the lobby in its HTML."""
-    notes, seq = await request.app[HUB].store.notes([LOBBY], PAGE_NOTES)
-    return web.Response(text=render(LOBBY, notes, seq), content_type="text/html", headers={"Cache-Control": "no-store"})
+    """The page of a topic, with the newest notes in its HTML."""
+    given = dict(request.match_info) | {name: text for name, text in request.query.items() if name == "before"}
+    place = convert(given, Place, "invalid_address", "The address of a topic is /t/NAME.")
+    return await _page(request, place)
+
+
+async def _page(request: web.Request, place: Place, draft: Refusal | None = None) -> web.Response:
+    """The page; with what a refused form held and why, or else with the writer's name."""
+    given = draft.fields if draft else {"username": unquote(request.cookies.get(NAME_COOKIE, ""))}
+    error, status = (draft.error, _status(draft.error)) if draft else (None, 200)
+    view = page.View(place.topic, before=place.before)
+    try:
+        notes, seq = await request.app[HUB].store.notes([place.topic], PAGE_NOTES, place.before)
+        view = page.View(place.topic, notes, seq, place.before)
+    except Unavailable as unavailable:
+        error, status = error or unavailable.error, 503
+    return _html(page.render(request.app[ASSETS], view, given, error), status)
+
+
+def _html(text: str, status: int = 200) -> web.Response:
+    response = web.Response(text=text, status=status, content_type="text/html", headers=page.HEADERS)
+    response.enable_compression()
+    return response
+
+
+def _wants_html(request: web.Request) -> bool:
+    """Whether a person waits for the answer, in a browser."""
+    return "text/html" in request.headers.get("Accept", "")
 
 
 @routes.get("/ws")
@@ -105,18 +150,41 @@ async def get_note(request: web.Request) -> web.Response:
 
 
 @routes.post("/notes")
-async def post_note(request: web.Request) -> web.Response:
+async def post_note(request: web.Request) -> web.StreamResponse:
     """Add a note: JSON, whatever its content type says, or a form."""
     hub = request.app[HUB]
-    command = await _read_publish(request)
-    draft = Draft(command.topic or LOBBY, command.username, command.body, key=command.key)
-    placed = await hub.writer.publish(draft)
-    if "text/html" in request.headers.get("Accept", ""):
-        raise web.HTTPSeeOther("/")
+    try:
+        command = await _read_publish(request)
+        draft = Draft(command.topic or LOBBY, command.username, command.body, key=command.key)
+        placed = await hub.writer.publish(draft)
+    except CommandError as error:
+        if not _wants_html(request):
+            raise
+        return await _refused(request, error.error)
+    if _wants_html(request):
+        response = web.HTTPSeeOther(page.path_of(draft.topic))
+        response.set_cookie(NAME_COOKIE, quote(draft.username, safe=""), max_age=YEAR, samesite="Lax")
+        raise response
     location = f"/notes/{placed.rowid}"
     note = await hub.store.get(placed.rowid)
     # Somebody may have deleted it already; it was saved all the same.
     return reply(note or Ack(seq=placed.seq, rowid=placed.rowid), 201, Location=location)
+
+
+async def _refused(request: web.Request, error: Error) -> web.Response:
+    """The page again, with what was written still in its form."""
+    given = dict(_fields(await request.read(), "replace"))
+    try:
+        place = convert({"topic": given.get("topic") or LOBBY}, Place)
+    except CommandError:
+        place = Place()
+    return await _page(request, place, Refusal(given, error))
+
+
+def _fields(body: bytes, errors: str = "strict") -> list[tuple[str, str]]:
+    """The fields of a form. A browser sends the end of a line as two characters, and counts it as one."""
+    pairs = parse_qsl(body.decode(errors=errors), keep_blank_values=True, errors=errors)
+    return [(name, text.replace("\r\n", "\n")) for name, text in pairs]
 
 
 async def _read_publish(request: web.Request) -> Publish:
@@ -124,7 +192,7 @@ async def _read_publish(request: web.Request) -> Publish:
     # curl -d sends JSON under a form's content type, so the body itself decides.
     if request.content_type == "application/x-www-form-urlencoded" and body.lstrip()[:1] not in (b"{", b"["):
         try:
-            fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
+            fields = _fields(body)
         except UnicodeDecodeError as error:
             raise CommandError(Error("invalid_form", f"The form is no UTF-8: {error}.", f"Send {EXAMPLE}")) from error
         # A field of a form that was left empty is still sent; an optional one was not given then.
@@ -183,19 +251,22 @@ async def get_metrics(request: web.Request) -> web.Response:
 
 STATUS = {"unavailable": 503, "shutting_down": 503, "refused": 422, "not_found": 404}
 HINTS = {
-    404: "The addresses are /, /ws, /notes, /notes/{rowid}, /listen_notes, /healthz, /readyz and /metrics.",
+    404: "The addresses are /, /t/{topic}, /ws, /notes, /notes/{rowid}, /listen_notes, /healthz, /readyz and /metrics.",
     413: "Send one note, as JSON or as a form.",
 }
 
 
+def _status(error: Error) -> int:
+    return STATUS.get(error.code, 400)
+
+
 @web.middleware
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every error as JSON with a code, a message and a hint."""
+    """Every error with a code, a message and a hint: as JSON, or as a page for a person in a browser."""
     try:
         return await handler(request)
     except CommandError as error:
-        status = STATUS.get(error.error.code, 400)
-        return reply(error.error, status, **({"Retry_After": "1"} if status == 503 else {}))
+        return _problem(request, error.error, _status(error.error))
     except web.HTTPException as error:
         if error.status < 400:
             raise
@@ -203,4 +274,13 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         allow = error.headers.get("Allow")
         hint = f"It takes {allow.replace(',', ', ')}." if allow else HINTS.get(error.status, "")
         content = Error(code, f"{request.method} {request.path}: {error.reason}", hint)
-        return reply(content, error.status, **({"Allow": allow} if allow else {}))
+        return _problem(request, content, error.status, **({"Allow": allow} if allow else {}))
+
+
+def _problem(request: web.Request, error: Error, status: int, **headers: str) -> web.Response:
+    headers |= {"Retry_After": "1"} if status == 503 else {}
+    if not _wants_html(request):
+        return reply(error, status, **headers)
+    response = _html(page.render_problem(request.app[ASSETS], error), status)
+    response.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
+    return response

@@ -1,0 +1,1 @@
+"""The chat page's Python: it runs in the browser, on the hub's own protocol and client."""
