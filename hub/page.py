@@ -24,7 +24,7 @@ HEADERS: Final = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "script-src 'self' 'wasm-unsafe-eval'; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 # PyScript would load these for nothing.
@@ -56,7 +56,9 @@ def render(assets: Assets, view: View, given: Mapping[str, str], error: Error | 
     """The whole page. `given` is what the form's fields hold already, `error` why they were refused."""
     manifest = assets.manifest if view.before is None else None
     found = rows.rows(view.notes, UTC, datetime.now(UTC).date())
-    wrong = {name: in_words(each) for name in fields() if error and (each := problem(name, given.get(name, "")))}
+    wrong = {}
+    if error and error.code == "invalid_message":
+        wrong = {name: in_words(each) for name in fields() if (each := problem(name, given.get(name, "")))}
     return PAGE.substitute(
         topic=escape(view.topic),
         home=escape(path_of(view.topic)),

@@ -63,7 +63,7 @@ class Storage(MutableMapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         with suppress(JsException):
-            if (text := window.localStorage.getItem(self._prefix + name)) is not None:
+            if isinstance(text := window.localStorage.getItem(self._prefix + name), str):
                 return text
         raise KeyError(name)
 

@@ -88,5 +88,5 @@ class Composer:
     def _count(self, name: str) -> None:
         left = form.fields()[name].most - len(element(name).value)
         counter = element(f"{name}-count")
-        counter.textContent = str(left) if left <= SOON_FULL else ""
+        counter.textContent = str(left).replace("-", "−") if left <= SOON_FULL else ""
         counter.title = f"{left} characters left"

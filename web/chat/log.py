@@ -85,8 +85,8 @@ class Log:
             self._box.scrollTop += self._top_of(line) - before
         elif not reads_back:
             self._box.scrollTop = 0
-        self._read()
         self._say()
+        self._looking.ask()
 
     def _rows(self) -> list[rows.Row]:
         """The rows to be shown."""
@@ -121,7 +121,7 @@ class Log:
         """Change the rows on the page into the wanted ones, touching only what differs."""
         shown = self._shown
         kept = [id for id in shown if id in wanted]
-        if len(kept) < len(wanted) // 2 or kept != [id for id in wanted if id in shown]:
+        if not kept or len(kept) < len(wanted) // 2 or kept != [id for id in wanted if id in shown]:
             self._list.innerHTML = "".join(wanted.values())
         else:
             for id in shown.keys() - wanted.keys():
@@ -162,20 +162,19 @@ class Log:
         return ids[min(low, len(ids) - 1)] if ids else ""
 
     def _look(self) -> None:
-        """The reader has moved."""
+        """Fetch or show more rows where the reader comes near the end of those that are there."""
         notes, box = self.notes, self._box
         if self._at_end() and notes.at_end:
             notes.follow()
         else:
             notes.stay()
-            above = box.scrollHeight - box.clientHeight + box.scrollTop
-            if above < NEAR:
-                if notes.start:
-                    self._move(-STEP)
-                elif not notes.whole and self.live:
-                    self._more()
-            elif box.scrollTop > -NEAR and not notes.at_end and not notes.cut:
-                self._move(STEP)
+        if box.scrollHeight - box.clientHeight + box.scrollTop < NEAR:
+            if notes.start and not self._at_end():
+                self._move(-STEP)
+            elif not notes.start and not notes.whole and self.live:
+                self._more()
+        elif box.scrollTop > -NEAR and not notes.at_end and not notes.cut:
+            self._move(STEP)
         self._read()
 
     def _move(self, step: int) -> None:

@@ -147,11 +147,10 @@ class Chat:
 
     def clicked(self, event: Any) -> None:
         """A button of a note that was refused."""
-        key = event.target.dataset.again or event.target.dataset.drop
-        own = self.own.drop(key) if key else None
-        if own and event.target.dataset.again:
-            self._publish(Publish(own.note.username, own.note.body, self.topic))
-        if own:
+        again, drop = (event.target.getAttribute(f"data-{what}") for what in ("again", "drop"))
+        if own := self.own.drop(again or drop or ""):
+            if again:
+                self._publish(Publish(own.note.username, own.note.body, self.topic))
             self.log.changed()
 
 
