@@ -46,4 +46,5 @@ def problem(name: str, value: str) -> Error | None:
 
 def in_words(error: Error) -> str:
     """An error as people read it."""
-    return f"{error.message} {error.hint}".strip()
+    end = "" if error.message.endswith((".", "!", "?")) else "."
+    return f"{error.message}{end} {error.hint}".strip()

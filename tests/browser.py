@@ -32,7 +32,8 @@ SCREENSHOTS = ROOT / ".screenshots"
 PATIENCE = 15_000  # ms
 
 
-def _executable(own: str) -> str | None:
+def executable(own: str) -> str | None:
+    """Where a browser is: on the PATH, or else playwright's own."""
     return next((found for name in NAMES if (found := shutil.which(name))), own if Path(own).exists() else None)
 
 
@@ -40,7 +41,7 @@ def _executable(own: str) -> str | None:
 async def chromium(**options: Any) -> AsyncIterator[Browser]:
     """A browser; without one on this machine the test is skipped, and fails under CI=true."""
     async with async_playwright() as playwright:
-        path = _executable(playwright.chromium.executable_path)
+        path = executable(playwright.chromium.executable_path)
         missing = "no Chromium on this machine: install chromium, or run `playwright install chromium`"
         if not (ROOT / "web/dist/manifest.json").exists():
             path, missing = None, "the page's assets are not prepared: make setup"
