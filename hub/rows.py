@@ -14,7 +14,7 @@ from hub.protocol import Note
 
 TOGETHER: Final = timedelta(minutes=10)  # notes of one author within this stand under one name
 HUES: Final = 8  # colours of names; page.css has them
-ADDRESS: Final = re.compile(r"https?://[^\s<>\"]+", re.IGNORECASE)
+ADDRESS: Final = re.compile(r"https?://[^\W_][^\s<>\"]*", re.IGNORECASE)
 LINK: Final = '<a href="{0}" target="_blank" rel="noopener noreferrer nofollow">{0}</a>'
 
 
