@@ -15,7 +15,7 @@ from hub import rows
 from hub.assets import PREPARED, Assets, Manifest
 from hub.codec import encode
 from hub.form import Field, fields, in_words, problem
-from hub.protocol import LOBBY, Error, Note, Page
+from hub.protocol import LOBBY, MAX_LENGTH, Error, Note, Page
 from hub.settings import WEB_DIR
 
 PAGE_NOTES: Final = 50
@@ -61,6 +61,7 @@ def render(assets: Assets, view: View, given: Mapping[str, str], error: Error | 
         wrong = {name: in_words(each) for name in fields() if (each := problem(name, given.get(name, "")))}
     return PAGE.substitute(
         topic=escape(view.topic),
+        topic_length=MAX_LENGTH,
         home=escape(path_of(view.topic)),
         style=assets.own("page.css"),
         icon=assets.own("icon.svg"),

@@ -80,6 +80,14 @@ async def index(request: web.Request) -> web.Response:
     return await _page(request, place)
 
 
+@routes.get("/t")
+async def go(request: web.Request) -> web.StreamResponse:
+    """From the name of a topic, as a form sends it, to its page."""
+    given = {name: text for name, text in request.query.items() if name == "topic"}
+    place = convert(given, Place, "invalid_address", "A topic has at least one visible character, and is not `*`.")
+    raise web.HTTPSeeOther(page.path_of(place.topic))
+
+
 async def _page(request: web.Request, place: Place, draft: Refusal | None = None) -> web.Response:
     """The page; with what a refused form held and why, or else with the writer's name."""
     given = draft.fields if draft else {"username": unquote(request.cookies.get(NAME_COOKIE, ""))}

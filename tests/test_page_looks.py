@@ -92,6 +92,21 @@ async def test_every_width(everyone: People, talk: None, screen: dict) -> None:
     await tab.shoot(f"width-{width}")
 
 
+async def test_the_past_without_python(everyone: People, database: asyncpg.Connection) -> None:
+    """Without JavaScript links lead to older notes and back."""
+    many = "insert into note (username, body) select 'ada', 'note ' || i from generate_series(1, 120) i"
+    await database.execute(many)
+    tab = await everyone.join(until="#body", java_script_enabled=False)
+    await tab.page.click("#older")
+    await tab.sees("note 70")
+    assert len(await tab.texts()) == 50
+    await tab.page.click("#older")
+    await tab.sees("note 1")
+    await tab.shoot("past")
+    await tab.page.get_by_role("link", name="Newest notes").click()
+    await tab.sees("note 120")
+
+
 async def test_empty(everyone: People) -> None:
     """An empty topic says so, and what to do."""
     tab = await everyone.join("/t/garden")
@@ -100,6 +115,24 @@ async def test_empty(everyone: People) -> None:
     await tab.write("First!", "gb")
     await tab.sees("First!")
     assert await tab.page.get_by_text("No notes yet").count() == 0
+
+
+async def test_topics(everyone: People) -> None:
+    """The list of topics has those that were visited and leads to any other, by keyboard too; axe has no objection."""
+    tab = await everyone.join("/t/garden")
+    await tab.open("/t/%D9%85%D8%B1%D8%AD%D8%A8%D8%A7")
+    await tab.page.focus("#topics summary")
+    await tab.page.keyboard.press("Enter")
+    assert await tab.page.locator("#visited a").all_inner_texts() == ["garden", "lobby"]
+    await tab.shoot("topics")
+    assert await blemishes(tab) == []
+    await tab.page.keyboard.press("Escape")
+    await tab.page.locator("#visited").wait_for(state="hidden")
+    await tab.page.keyboard.press("Enter")
+    await tab.page.fill("#topic", "a/b & c?")
+    await tab.page.keyboard.press("Enter")
+    await tab.page.wait_for_url("**/t/a%2Fb*")
+    assert await tab.page.inner_text("h1") == "a/b & c?"
 
 
 async def test_local_times_and_days(everyone: People, database: asyncpg.Connection) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from js import document, navigator, performance
 
+from chat import topics
 from chat.browser import Storage, element, on
 from chat.composer import Composer
 from chat.link import Link
@@ -16,7 +17,7 @@ from chat.log import Log
 from chat.notes import Notes
 from chat.own import Owns
 from hub.client import Accepted, Client, Interrupted, Rejected, Signal
-from hub.protocol import CaughtUp, Deleted, Error, Note, Page, Publish, Reset, Status
+from hub.protocol import LOBBY, CaughtUp, Deleted, Error, Note, Page, Publish, Reset, Status
 
 PAGE = 50  # notes that the hub has put into the page, and that are asked for at once
 
@@ -54,6 +55,7 @@ class Chat:
         on(element("notes"), "click", self.clicked)
         self.state("starting")
         self.link.connect()
+        topics.show(topics.visit(Storage(""), self.topic), LOBBY)
 
     def state(self, name: str) -> None:
         """Tell the reader how the connection is."""
