@@ -31,6 +31,8 @@ HEADERS: Final = {
 PLUGINS: Final = ["!codemirror", "!deprecations-manager", "!donkey", "!py-editor", "!py-game", "!py-terminal"]
 MAIN: Final = "chat/main.py"
 PLACEHOLDERS: Final = {"username": "Your name", "body": "Write a note…"}
+STILL: Final = "Times are UTC. Reload for newer notes."
+PAST: Final = "Times are UTC"
 EMPTY: Final = "No notes yet. Write the first one."
 UNKNOWN: Final = "The notes can’t be shown just now."
 
@@ -68,7 +70,11 @@ def render(assets: Assets, view: View, given: Mapping[str, str], error: Error | 
         head="\n".join(_head(assets, manifest)) if manifest else "",
         start=_start(assets, manifest) if manifest else "",
         state="starting" if manifest else "still",
-        status="Starting…" if manifest else "Notes of the past" if view.before else "",
+        status="Starting…"
+        if manifest
+        else "Times are UTC. Reload for newer notes."
+        if view.before is None
+        else "Times are UTC",
         size=manifest.size if manifest else 1,
         rows="\n".join([_edge(view), *(row.html for row in found), *_end(view)]),
         data=_data(view),

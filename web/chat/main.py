@@ -7,7 +7,8 @@ The only module of the page that knows all the others: what the hub says goes to
 from typing import Any
 
 import msgspec
-from js import document, navigator, performance
+from js import document, navigator, performance, setTimeout
+from pyodide.ffi import create_proxy
 
 from chat import topics
 from chat.browser import Storage, element, on
@@ -21,6 +22,7 @@ from hub.protocol import LOBBY, CaughtUp, Deleted, Error, Note, Page, Publish, R
 
 PAGE = 50  # notes that the hub has put into the page, and that are asked for at once
 
+PATIENCE = 3000  # ms before a question is put again that the hub could not answer
 STATES = {  # of the connection, and what the reader is told
     "starting": "Connecting…",
     "live": "Live",
@@ -45,7 +47,9 @@ class Chat:
         self.composer = Composer(Storage(""), topic, self.write)
         self._asked = ""  # id of the history that is on its way
         self._replacing = False  # it replaces what is held
-        self._newest_seen = held[-1].rowid if held else 0
+        self._patience = create_proxy(self._asked_in_vain)
+        self._snapshot = page is None  # the newest notes are on their way, from nothing
+        self._begun = False  # what comes was written after the page was opened
 
     def start(self) -> None:
         """Show what came with the page, send what an earlier one could not, and connect."""
@@ -74,8 +78,7 @@ class Chat:
                 self.notes.remove(signal)
                 self.own.passed(signal.seq)
             case Reset():
-                self.notes.forget()
-                self.log.forget()
+                self.reset(signal)
             case CaughtUp():
                 self.caught_up(signal)
             case Accepted():
@@ -88,8 +91,8 @@ class Chat:
                 self.state("live" if signal.listening else "late")
             case Interrupted():
                 self.interrupted(signal)
-            case Error():
-                self._asked = "" if signal.id == self._asked else self._asked
+            case Error() if signal.id == self._asked:
+                setTimeout(self._patience, PATIENCE)
 
     def told(self) -> None:
         """Some signals were taken in."""
@@ -100,13 +103,20 @@ class Chat:
         """A new note, or a change of one."""
         mine = self.own.arrived(note)
         is_new = self.notes.put(note)
-        if is_new and not mine and self.client.live:
+        if is_new and not mine and self._begun and not self._snapshot:
             self.log.came(note)
+
+    def reset(self, reset: Reset) -> None:
+        """What is held does not count any more."""
+        self.notes.forget()
+        self.log.forget()
+        self._asked, self._snapshot = "", reset.snapshot
 
     def caught_up(self, signal: CaughtUp) -> None:
         """What follows is live."""
-        if not self.notes.whole and len(self.notes.held) < PAGE:
-            self.notes.whole = True
+        if self._snapshot:
+            self.notes.whole = len(self.notes.held) < PAGE
+        self._snapshot, self._begun = False, True
         self.own.passed(signal.seq)
         self.state("live")
 
@@ -118,8 +128,14 @@ class Chat:
 
     def interrupted(self, signal: Interrupted) -> None:
         """The connection is gone."""
-        self._asked = ""
+        self._asked_in_vain()
         self.state("refused" if signal.delay is None else "waiting" if navigator.onLine else "offline")
+
+    def _asked_in_vain(self) -> None:
+        """The answer to `more` or `newest` will not come."""
+        self._asked = ""
+        self.notes.unasked()
+        self.log.changed()
 
     # What the reader does.
 

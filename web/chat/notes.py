@@ -85,6 +85,10 @@ class Notes:
         """A page of history is asked for: what comes from now on may be newer than what it will say."""
         self._late = []
 
+    def unasked(self) -> None:
+        """The page of history will not come."""
+        self._late = None
+
     def older(self, page: Page, asked: int) -> None:
         """Take the answer to a question for `asked` notes older than all of these."""
         self.stay()
