@@ -47,6 +47,7 @@ async def test_without_javascript(everyone: People, database: asyncpg.Connection
 async def test_two_tabs_and_psql(everyone: People, url: str) -> None:
     """What one tab writes, and what psql inserts, edits and deletes, every tab of the topic shows, once, in order."""
     one, two = await everyone.join(), await everyone.join()
+    assert any("after=" in asked for asked in one.asked)  # it goes on where the HTML ended
     other = await everyone.join("/t/other")
     await one.write("from one", "ada")
     await two.sees("from one")
@@ -248,6 +249,22 @@ async def test_scrolling_back(everyone: People, database: asyncpg.Connection) ->
     await tab.sees("note 703")
     await tab.page.locator("#newest").wait_for(state="hidden")
     assert await tab.page.title() == "#lobby · Notes"
+
+
+async def test_the_line_one_reads_stays(everyone: People, database: asyncpg.Connection) -> None:
+    """New notes below, a deletion above and an edit leave the line that is read where it is on the screen."""
+    await database.execute(MANY, 1, 90)
+    tab = await everyone.join()
+    line = tab.page.locator("#notes > li > p").get_by_text("note 60", exact=True)
+    await line.scroll_into_view_if_needed()
+    before = await line.bounding_box()
+    await database.execute(MANY, 91, 95)
+    await tab.page.get_by_text("5 new notes").first.wait_for()
+    await database.execute("delete from note where rowid = 43")
+    await database.execute("update note set body = E'two\\nlines' where rowid = 44")
+    await tab.page.get_by_text("edited").wait_for()
+    after = await line.bounding_box()
+    assert before and after and abs(before["y"] - after["y"]) < 2
 
 
 async def test_ten_thousand_notes(everyone: People, database: asyncpg.Connection) -> None:
