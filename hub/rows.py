@@ -7,6 +7,7 @@ nor how notes came; standard library and `protocol` only.
 import re
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta, tzinfo
+from functools import lru_cache
 from html import escape
 from typing import Final, NamedTuple
 
@@ -47,6 +48,7 @@ def is_together(note: Note, before: Note | None, zone: tzinfo | None) -> bool:
     return abs(note.created_timestamp - before.created_timestamp) < TOGETHER
 
 
+@lru_cache(maxsize=1024)  # the browser asks JavaScript for each
 def local(moment: datetime, zone: tzinfo | None) -> datetime:
     """A moment in a time zone; as it is where the calendar ends."""
     try:

@@ -15,6 +15,7 @@ from hub.codec import decode_message, encode
 from hub.parts import Hub
 from hub.protocol import Message
 from hub.settings import Settings
+from tests.browser import People, people
 
 T = TypeVar("T")
 numbers = itertools.count(1)
@@ -96,6 +97,13 @@ def start_hub(url: str) -> Callable[..., contextlib.AbstractAsyncContextManager[
             yield hub, address
 
     return start
+
+
+@pytest.fixture
+async def everyone(start_hub) -> AsyncIterator[People]:
+    """People with browsers on a hub of the test's database."""
+    async with start_hub() as (_, address), people(address) as found:
+        yield found
 
 
 class Client:

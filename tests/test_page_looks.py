@@ -1,12 +1,11 @@
 """How the page looks and can be used: accessible by axe's rules, on small screens, without Python; with pictures."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 
-from tests.browser import People, Tab, people
+from tests.browser import People, Tab
 from tests.programs import ROOT
 
 AXE = ROOT / ".web/npm/node_modules/axe-core/axe.min.js"
@@ -26,12 +25,6 @@ TALK = [
     ("Ada", 5, "Two things before we ship:\n1. the change log\n2. cake"),
     ("Grace", 4, "I'll bring the cake."),
 ]
-
-
-@pytest.fixture
-async def everyone(start_hub) -> AsyncIterator[People]:
-    async with start_hub() as (_, address), people(address) as found:
-        yield found
 
 
 @pytest.fixture
