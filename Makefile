@@ -15,7 +15,7 @@ wheel: assets ## Build the wheel, with all that the page needs, into dist
 	rm -rf build
 	.venv/bin/python -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist .
 test: lint assets ## Run all tests (ARGS="-k name")
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest -n 2 $(ARGS)
 lint: $(READY) ## Check style, types and the order of the modules
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -28,6 +28,7 @@ bench: $(READY) ## Measure, and print a table
 format: $(READY) ## Lay out the code
 	.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
 pin: $(READY) ## Write the constraints files anew from setup.cfg
+	.venv/bin/python -m pip install -q --disable-pip-version-check uv
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -U setup.cfg -o constraints.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -U --extra dev -c constraints.txt setup.cfg -o constraints-dev.txt
 clean: ## Remove what was made; your notes in .notes-hub stay

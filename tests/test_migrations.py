@@ -141,7 +141,7 @@ def old_postgres(tmp_path: Path) -> Iterator[str]:
     if os.getuid() == 0:
         user = {"user": "nobody", "group": "nogroup", "extra_groups": []}
         for folder in (tmp_path, *tmp_path.parents):
-            if folder.stat().st_uid == 0 and folder.name.startswith("pytest-"):
+            if folder.stat().st_uid == 0 and folder.name.startswith(("pytest-", "popen-")):
                 folder.chmod(0o755)
         os.chown(tmp_path, *nobody())
     quiet = {"cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **user}
