@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import re
 import shutil
@@ -19,8 +18,8 @@ import socket
 import sys
 import tempfile
 import time
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections.abc import AsyncIterator, Callable
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -33,13 +32,13 @@ if sys.platform != "win32":
 from hub.embedded_files import (
     EmbeddedError,
     binary,
-    disk_full,
     is_postmaster,
     make_private,
     readable,
     socket_dir,
 )
-from hub.embedded_user import before_exec, give, identity
+from hub.embedded_programs import Programs, stop
+from hub.embedded_user import give, identity
 
 log = structlog.get_logger()
 
@@ -108,14 +107,13 @@ async def running(data_dir: Path, *, fast: bool = False) -> AsyncIterator[str]:
             await _end(keeper)
 
 
-class _Server:
+class _Server(Programs):
     def __init__(self, data_dir: Path, fast: bool) -> None:
-        self.data_dir, self.fast = data_dir, fast
-        self.pgdata, self.log_path = data_dir / "postgres", data_dir / "postgres.log"
+        super().__init__(data_dir)
+        self.fast = fast
         self.ready = (
             False  # before it, a failure ends `running`; after it, a failure is logged and the server started again
         )
-        self.become: Callable[[], None] = lambda: None
 
     def prepare(self) -> int:
         """Make the folders and open the lock file; no child inherits it, so the lock ends with this process."""
@@ -204,12 +202,14 @@ class _Server:
             if os.fstat(server_log.fileno()).st_size > LOG_BYTES:
                 os.truncate(self.log_path, 0)
             start = os.fstat(server_log.fileno()).st_size
-            process = await self.spawn(command, PIPE if GUARDED else DEVNULL, server_log.fileno(), signal.SIGINT)
+            process = await self.spawn(
+                command, PIPE if GUARDED else DEVNULL, server_log.fileno(), None if GUARDED else signal.SIGINT
+            )
             log.info("postgres_started", data_dir=str(self.data_dir), pid=process.pid)
             try:
                 code = await process.wait()
             finally:
-                await _stop(process)
+                await stop(process)
             log.warning("postgres_exited", data_dir=str(self.data_dir), code=code)
             raise self.failure(
                 "postgres", code, os.pread(server_log.fileno(), LOG_BYTES, start).decode(errors="replace")
@@ -224,12 +224,6 @@ class _Server:
                     f"another Postgres (process {pid}) keeps running in {self.data_dir}: stop it (kill -INT {pid})"
                 )
             await asyncio.sleep(0.02)
-
-    def recorded_pid(self) -> int:
-        try:
-            return abs(int((self.pgdata / "postmaster.pid").read_text().split()[0]))
-        except (OSError, ValueError, IndexError):
-            return 0
 
     async def create(self, uid: int) -> None:
         """Make the cluster in a folder beside, then rename: a start killed half-way leaves nothing in the way."""
@@ -265,48 +259,6 @@ class _Server:
                 "old version (pg_dump) and load it here, or choose another --data-dir"
             )
 
-    async def run(self, name: str, *arguments: str, stdin: bytes = b"") -> str:
-        """Output of a program that ends by itself."""
-        # One that reads nothing gets no pipe: it may have ended before we could write.
-        process = await self.spawn([str(binary(name)), *arguments], PIPE if stdin else DEVNULL, PIPE, signal.SIGKILL)
-        try:
-            output = (await process.communicate(stdin or None))[0].decode(errors="replace")
-        finally:
-            await _stop(process)
-        if process.returncode:
-            raise self.failure(name, process.returncode, output)
-        return output
-
-    async def spawn(self, command: list[str], stdin: int, stdout: int, death_signal: signal.Signals) -> Process:
-        # PG* and LC_* of the caller's shell would change the server. The process recorded in postmaster.pid is known to
-        # be gone here: naming it keeps Postgres from taking a new process with the same number for a running server
-        # (CreateLockFile in its miscinit.c).
-        env = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        env |= {"LC_ALL": "C", "PG_GRANDPARENT_PID": str(self.recorded_pid())}
-        # A session of its own: Ctrl-C in a terminal must not stop the database before the hub has made its last writes.
-        return await asyncio.create_subprocess_exec(
-            *command,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=STDOUT,
-            env=env,
-            cwd=self.data_dir,
-            start_new_session=True,
-            preexec_fn=functools.partial(before_exec, self.become, None if GUARDED else death_signal, os.getpid()),
-        )
-
-    def failure(self, program: str, code: int, output: str) -> EmbeddedError:
-        # On a full disk even the log line that says so may be missing.
-        if "No space left on device" in output or shutil.disk_usage(self.data_dir).free < 100_000:
-            return disk_full(self.data_dir)
-        # FATAL lines that only turn a client away ("the database system is starting up") are no reason to exit.
-        lines = [line for line in output.splitlines() if "LOG: " not in line and "the database system is" not in line]
-        reasons = re.findall(r"(?:FATAL|PANIC|error): +(.*)", "\n".join(lines)) or lines[-1:]
-        return EmbeddedError(
-            f"{program} exited with code {code} in {self.data_dir}: {''.join(reasons[-1:]) or 'no reason given'} "
-            f"(more in {self.log_path})"
-        )
-
 
 def _locked(fd: int) -> bool:
     try:
@@ -314,18 +266,6 @@ def _locked(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-async def _stop(process: Process) -> None:
-    """Fast shutdown, then harder. A second cancellation means hurry, not leave it running."""
-    for number, seconds in ((signal.SIGINT, 10), (signal.SIGQUIT, 6), (signal.SIGKILL, 5)):
-        if process.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS refuses to signal a group of zombies
-            os.killpg(process.pid, number)
-        with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-            async with asyncio.timeout(seconds):
-                await process.wait()
 
 
 async def _end(task: asyncio.Task[None]) -> None:
