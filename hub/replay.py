@@ -14,7 +14,7 @@ from hub.store import Store
 
 PARALLEL = 2  # reads at a time; the pool has more connections than that
 
-PAGES_PER_TURN = 8  # of the event loop; a page takes a millisecond at most
+PAGES_PER_TURN = 64  # of the event loop; some ten milliseconds, about what live notes to thousands take
 
 T = TypeVar("T")
 
