@@ -26,8 +26,8 @@ DRAIN_POLL = 0.02  # seconds between looks at a full send buffer; asyncio tells 
 class Sink(Protocol):
     """Where the bytes go."""
 
-    def write(self, data: bytes) -> None:
-        """Take bytes at once, never wait."""
+    def write(self, data: bytes) -> int:
+        """Take bytes at once, never wait; tells what `buffered` does then."""
 
     def buffered(self) -> int:
         """Bytes taken and not yet accepted by the kernel."""
@@ -130,8 +130,7 @@ class Subscription:
 
     def write(self, data: bytes) -> bool:
         """Take bytes; False when the client is too far behind to stay live."""
-        self._sink.write(data)
-        return self._sink.buffered() <= self._high_water
+        return self._sink.write(data) <= self._high_water
 
     def tell(self, message: Message, position: int | None = None) -> None:
         """Write a message that is not of the events; `position` is the client's cursor with it, if it has one."""

@@ -31,10 +31,11 @@ class FakeSink:
         self.unsent = self.writes = 0
         self.aborted = False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> int:
         self.received += map(decode_message, data.splitlines())
         self.unsent += len(data)
         self.writes += 1
+        return self.unsent
 
     def buffered(self) -> int:
         return self.unsent
