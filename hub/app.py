@@ -6,14 +6,17 @@ ends the hub rather than leaving it half alive.
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import structlog
 from aiohttp import web
 
-from hub import connection, embedded, metrics, migrations, origins, routes
+from hub import connection, embedded, metrics, migrations, origins, routes, siblings
 from hub.assets import Assets
 from hub.broadcaster import Broadcaster
 from hub.database import CONNECTION_ERRORS, backoff, connect
@@ -22,6 +25,7 @@ from hub.parts import Hub
 from hub.protocol import GOING_AWAY
 from hub.replay import Replay
 from hub.settings import Settings
+from hub.sockets import BACKLOG
 from hub.store import Store
 from hub.writer import Writer
 
@@ -101,12 +105,26 @@ async def _part(name: str, work: Coroutine[Any, Any, None]) -> None:
         raise
 
 
-def application(hub: Hub) -> web.Application:
+@dataclass
+class Place:
+    """Where one of several workers serves: on sockets that listen already, with a folder shared with its siblings."""
+
+    sockets: list[socket.socket]
+    folder: Path
+    name: str
+
+
+def application(hub: Hub, place: Place | None = None) -> web.Application:
     """The HTTP application over a running hub."""
+
+    async def counts() -> dict[str, metrics.Counts]:
+        own = {place.name if place else "": metrics.counts(hub)}
+        return (await siblings.ask(place.folder) if place else {}) | own
+
     allowed = hub.settings.origins
     app = web.Application(middlewares=[origins.middleware(allowed), routes.errors], client_max_size=MAX_BODY)
     app[routes.HUB] = hub
-    app[routes.METRICS] = metrics.registry(hub)
+    app[routes.COUNTS] = counts
     app[routes.ASSETS] = assets = Assets()
     app.add_routes([*routes.routes, *assets.routes()])
     app.on_response_prepare.append(origins.headers(allowed))
@@ -125,17 +143,28 @@ async def farewell(app: web.Application) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings, url: str) -> AsyncIterator[tuple[Hub, str]]:
-    """A hub that answers on its port: the hub and its address. Raises OSError when the port is taken."""
-    async with running(settings, url) as hub:
+async def serving(settings: Settings, url: str, place: Place | None = None) -> AsyncIterator[tuple[Hub, str]]:
+    """A hub that answers on its port, or at its place: the hub and its address. Raises OSError for a port in use."""
+    async with running(settings, url) as hub, contextlib.AsyncExitStack() as stack:
+        if place:
+            await stack.enter_async_context(siblings.telling(place.folder, place.name, lambda: metrics.counts(hub)))
         runner = web.AppRunner(
-            application(hub), access_log=None, shutdown_timeout=settings.shutdown_timeout, handle_signals=False
+            application(hub, place), access_log=None, shutdown_timeout=settings.shutdown_timeout, handle_signals=False
         )
         await runner.setup()
         try:
-            site = web.TCPSite(runner, settings.host, settings.port, backlog=4096)
-            await site.start()
-            host, port = runner.addresses[0][:2]
-            yield hub, f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            sites: list[web.BaseSite] = (
+                [web.SockSite(runner, each, backlog=BACKLOG) for each in place.sockets]
+                if place
+                else [web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)]
+            )
+            for site in sites:
+                await site.start()
+            yield hub, address_of(*runner.addresses[0][:2])
         finally:
             await runner.cleanup()
+
+
+def address_of(host: str, port: int) -> str:
+    """The URL of what listens there."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,57 +1,74 @@
 """What a running hub counts, as Prometheus reads it.
 
 Owns the names of the metrics and nothing else: the parts keep their own counts, and they are
-collected when somebody asks.
+collected when somebody asks. Where several workers are one hub, each series says whose it is: a sum
+over them would fall when one is replaced, and Prometheus would take that for a new beginning of all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from hub.parts import Hub
 
+Counts = dict[str, int]  # by the name of the metric
+Counting = Callable[[], Awaitable[Mapping[str, Counts]]]  # by the name of the worker, "" for a hub that is one process
 
-class HubCollector(Collector):
-    """Collects the counts of one hub."""
+GAUGES = {
+    "connections": "WebSockets and streams that are open.",
+    "subscribers_catching_up": "Subscriptions that are not live.",
+    "unsent_bytes": "Data that clients have not taken yet.",
+    "listening": "1 while the hub hears the database.",
+    "head": "The seq of the newest event that was heard.",
+}
+COUNTERS = {
+    "deliveries": "Events handed to live subscriptions, times subscriptions.",
+    "broadcasts": "Turns of the event loop in which events were written out.",
+    "notes_written": "Notes that clients published and the database has.",
+    "write_batches": "Statements that wrote them.",
+    "log_reads": "Queries for clients that the ring could not serve.",
+    "log_gaps": "Times that the log was read because a notification did not follow.",
+    "listener_reconnects": "Times that the listening connection was lost.",
+}
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+
+def counts(hub: Hub) -> Counts:
+    """What this process counts, as it stands now."""
+    return {
+        "connections": len(hub.connections),
+        "subscribers_catching_up": sum(not each.live for each in hub.broadcaster.everyone),
+        "unsent_bytes": sum(each.buffered() for each in hub.connections),
+        "listening": int(hub.listener.ready.is_set()),
+        "head": hub.broadcaster.head,
+        "deliveries": hub.broadcaster.deliveries,
+        "broadcasts": hub.broadcaster.flushes,
+        "notes_written": hub.writer.written,
+        "write_batches": hub.writer.batches,
+        "log_reads": hub.replay.reads,
+        "log_gaps": hub.listener.gaps,
+        "listener_reconnects": hub.listener.reconnects,
+    }
+
+
+class _Families(Collector):
+    """The counts of several workers by their names; of one alone, without a name."""
+
+    def __init__(self, workers: Mapping[str, Counts]) -> None:
+        self._workers = workers
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric, as it stands now."""
-        hub = self._hub
-        subscribers = hub.broadcaster.everyone
-        gauges = {
-            "connections": ("WebSockets and streams that are open.", len(hub.connections)),
-            "subscribers_catching_up": ("Subscriptions that are not live.", sum(not each.live for each in subscribers)),
-            "unsent_bytes": ("Data that clients have not taken yet.", sum(each.buffered() for each in hub.connections)),
-            "listening": ("1 while the hub hears the database.", int(hub.listener.ready.is_set())),
-            "head": ("The seq of the newest event that was heard.", hub.broadcaster.head),
-        }
-        counters = {
-            "deliveries": ("Events handed to live subscriptions, times subscriptions.", hub.broadcaster.deliveries),
-            "broadcasts": ("Turns of the event loop in which events were written out.", hub.broadcaster.flushes),
-            "notes_written": ("Notes that clients published and the database has.", hub.writer.written),
-            "write_batches": ("Statements that wrote them.", hub.writer.batches),
-            "log_reads": ("Queries for clients that the ring could not serve.", hub.replay.reads),
-            "log_gaps": ("Times that the log was read because a notification did not follow.", hub.listener.gaps),
-            "listener_reconnects": ("Times that the listening connection was lost.", hub.listener.reconnects),
-        }
-        for name, (text, value) in gauges.items():
-            yield GaugeMetricFamily(f"hub_{name}", text, value)
-        for name, (text, value) in counters.items():
-            yield CounterMetricFamily(f"hub_{name}", text, value)
+        """Every metric with a series for each worker."""
+        for kind, texts in ((GaugeMetricFamily, GAUGES), (CounterMetricFamily, COUNTERS)):
+            for name, text in texts.items():
+                family = kind(f"hub_{name}", text, labels=["worker"] if any(self._workers) else [])
+                for worker, counted in sorted(self._workers.items()):
+                    if name in counted:  # a worker may still run the release before
+                        family.add_metric([worker] if worker else [], counted[name])
+                yield family
 
 
-def registry(hub: Hub) -> CollectorRegistry:
-    """The metrics of a hub."""
-    metrics = CollectorRegistry()
-    metrics.register(HubCollector(hub))
-    return metrics
-
-
-def page(metrics: CollectorRegistry) -> bytes:
+def page(workers: Mapping[str, Counts]) -> bytes:
     """The text that ``/metrics`` answers."""
-    return generate_latest(metrics)
+    return generate_latest(_Families(workers))

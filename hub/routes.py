@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 import msgspec
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from hub import __version__, metrics, page
 from hub.assets import Assets
@@ -25,7 +25,7 @@ from hub.store import Draft
 from hub.stream import serve_stream
 
 HUB = web.AppKey("hub", Hub)
-METRICS = web.AppKey("metrics", CollectorRegistry)
+COUNTS: web.AppKey[metrics.Counting] = web.AppKey("counts")
 ASSETS = web.AppKey("assets", Assets)
 PAGE_NOTES = page.PAGE_NOTES
 NAME_COOKIE = "name"  # the writer's name, percent-encoded; the page's Python writes it too
@@ -253,8 +253,9 @@ async def readyz(request: web.Request) -> web.Response:
 
 @routes.get("/metrics")
 async def get_metrics(request: web.Request) -> web.Response:
-    """The counts of this hub, for Prometheus."""
-    return web.Response(body=metrics.page(request.app[METRICS]), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    """The counts of this hub, of all its workers, for Prometheus."""
+    counts = await request.app[COUNTS]()
+    return web.Response(body=metrics.page(counts), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 STATUS = {"unavailable": 503, "shutting_down": 503, "refused": 422, "not_found": 404}

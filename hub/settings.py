@@ -36,6 +36,9 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     host: Annotated[str, about("Address to serve on; 0.0.0.0 for all.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to serve on; 0 picks a free one.")] = 8080
+    workers: Annotated[
+        Count, about("Processes that share the port, each a hub on a core of its own; SIGHUP replaces them in turn.")
+    ] = 1
     database_url: Annotated[
         str, about("Postgres to use, as postgresql://user:password@host:port/name. None: an embedded one.")
     ] = ""
