@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from aiohttp import web
 from playwright.async_api import Page, async_playwright
 
 from bench import parts
+from hub.assets import MAIN, PYTHON, Assets
 from hub.settings import PACKAGE, WEB_DIR
 from tests.browser import FLAGS, LIVE, PYTHON_READY, executable
 
@@ -32,6 +33,7 @@ ROOT = PACKAGE.parent
 NOTES = 50
 MANY = "insert into note (username, body) select 'crowd', 'note ' || i from generate_series(1, $1::int) i"
 BURST = 10_000
+SETTLED = 1.5  # seconds in which a browser that was just started still makes its own windows
 SLOW = {"offline": False, "latency": 40, "downloadThroughput": 10e6 / 8, "uploadThroughput": 10e6 / 8}
 PAINT = "performance.getEntriesByName('first-contentful-paint').map(each => each.startTime)[0] ?? 0"
 COUNT_FRAMES = """() => {
@@ -78,13 +80,14 @@ def add_micropip(pyodide: Path) -> None:
     (pyodide / "pyodide-lock.json").write_text(json.dumps(lock))
 
 
-def plain_page(html: str, wheel: str) -> str:
+def plain_page(html: str, wheel: str, sources: Iterable[str]) -> str:
     """The hub's page with the plain recipe's tags in place of the hub's."""
-    config = json.loads(re.search(r' config="(.*?)"></script>', html)[1].replace("&quot;", '"'))  # type: ignore[index]
-    config = {"interpreter": "/plain/pyodide/pyodide.mjs", "packages": [f"/plain/{wheel}"], "files": config["files"]}
+    files = {f"/own/{path}": f"./{path}" for path in sources}
+    config = {"interpreter": "/plain/pyodide/pyodide.mjs", "packages": [f"/plain/{wheel}"], "files": files}
     html = re.sub(r'<link rel="(modulepreload|preload)".*?>\n|<script type="module".*?</script>\n?', "", html)
     html = re.sub(r"<mpy-config.*?</mpy-config>\n", "", html)
-    html = re.sub(r' config=".*?"></script>', f' config="{escape(json.dumps(config))}"></script>', html)
+    script = f'<script type="py" src="/own/{MAIN}" config="{escape(json.dumps(config))}"></script>'
+    html = re.sub(r'<script type="py".*?</script>', script, html)
     tags = '<link rel="stylesheet" href="/plain/pyscript/core.css"><script type="module" src="/plain/pyscript/core.js">'
     return html.replace("</head>", tags + "</script></head>")
 
@@ -93,20 +96,26 @@ def plain_page(html: str, wheel: str) -> str:
 async def plain_server(folder: Path, wheel: str, hub: str) -> AsyncIterator[str]:
     """A server of the plain page: its address. The page's own Python comes from the hub's package, as it is."""
 
+    async with aiohttp.ClientSession(hub) as http, http.get(Assets().own(PYTHON)) as reply:
+        sources = await reply.json()
+
     async def index(_: web.Request) -> web.Response:
-        async with aiohttp.ClientSession() as http, http.get(hub) as reply:
-            return web.Response(text=plain_page(await reply.text(), wheel), content_type="text/html")
+        async with aiohttp.ClientSession(hub) as http, http.get("/") as reply:
+            return web.Response(text=plain_page(await reply.text(), wheel, sources), content_type="text/html")
+
+    async def style(request: web.Request) -> web.Response:
+        async with aiohttp.ClientSession(hub) as http, http.get(request.path) as reply:
+            return web.Response(body=await reply.read(), headers={"Content-Type": reply.headers["Content-Type"]})
 
     async def own(request: web.Request) -> web.Response:
-        async with aiohttp.ClientSession() as http, http.get(hub + request.path) as reply:
-            kept = {"Content-Type": reply.headers["Content-Type"], "Cache-Control": "max-age=31536000"}
-            return web.Response(body=await reply.read(), headers=kept)
+        return web.Response(text=sources[request.match_info["path"]], content_type="text/x-python")
 
     async def kept(_: web.Request, response: web.StreamResponse) -> None:
         response.headers.setdefault("Cache-Control", "max-age=31536000")
 
     app = web.Application()
-    app.add_routes([web.get("/", index), web.get("/page/{path:.+}", own), web.static("/plain", folder)])
+    app.add_routes([web.get("/", index), web.get("/page/{path:.+}", style), web.get("/own/{path:.+}", own)])
+    app.router.add_static("/plain", folder)
     app.on_response_prepare.append(kept)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
@@ -119,11 +128,12 @@ async def plain_server(folder: Path, wheel: str, hub: str) -> AsyncIterator[str]
 
 @contextlib.asynccontextmanager
 async def tab(throttle: Mapping[str, Any] | None = None) -> AsyncIterator[tuple[Page, list[int]]]:
-    """A tab in a browser that was never used, and the bytes of what it receives."""
+    """A tab in a browser that was never used and has finished its own start, and the bytes of what it receives."""
     async with async_playwright() as playwright:
         path = executable(playwright.chromium.executable_path)
         browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
         page = await browser.new_page()
+        await asyncio.sleep(SETTLED)
         received: list[int] = []
         session = await page.context.new_cdp_session(page)
         session.on("Network.loadingFinished", lambda event: received.append(int(event["encodedDataLength"])))

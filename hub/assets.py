@@ -2,7 +2,7 @@
 
 Owns which files a browser may fetch and under which address. Each address holds a hash of the
 content, so whatever is fetched is kept for ever. Serves nothing that is not listed: ``/assets`` what
-`web/build.py` has put into its manifest, ``/page`` what `OWN` names, as it is in this package.
+`web/build.py` has put into its manifest, ``/page`` our own files, which are read when the hub starts.
 """
 
 import gzip
@@ -30,11 +30,14 @@ TYPES: Final = {
     ".zip": "application/zip",
     ".bin": "application/octet-stream",
     ".py": "text/x-python; charset=utf-8",
+    ".json": "application/json",
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
 # Of the hub's package only what runs in the browser too.
 SHARED: Final = ("__init__", "protocol", "codec", "client", "rows", "form")
+MAIN: Final = "chat/main.py"
+PYTHON: Final = "python.json"  # all of the page's Python as it is in this package: text by path
 
 
 class Preload(msgspec.Struct, frozen=True, rename={"kind": "as"}):
@@ -77,11 +80,6 @@ class Assets:
         """The address of a file of ours."""
         return self.base + path
 
-    @property
-    def python(self) -> list[str]:
-        """The paths of our own Python."""
-        return [path for path in self._own if path.endswith(".py")]
-
     def routes(self) -> list[web.RouteDef]:
         """What is to be served."""
         return [
@@ -118,10 +116,11 @@ def _manifest(folder: Path) -> Manifest | None:
 
 
 def _own_files(folder: Path) -> dict[str, bytes]:
-    found = {path.name: path for path in sorted(folder.iterdir()) if path.suffix in (".css", ".svg")}
-    found |= {f"hub/{name}.py": PACKAGE / f"{name}.py" for name in SHARED}
-    found |= {f"chat/{path.name}": path for path in sorted((folder / "chat").glob("*.py"))}
-    return {path: where.read_bytes() for path, where in found.items()}
+    found = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in (".css", ".svg")}
+    python = {f"hub/{name}.py": PACKAGE / f"{name}.py" for name in SHARED}
+    python |= {f"chat/{path.name}": path for path in sorted((folder / "chat").glob("*.py"))}
+    sources = {path: where.read_text("utf-8") for path, where in python.items()}
+    return {**found, MAIN: sources[MAIN].encode(), PYTHON: msgspec.json.encode(sources)}
 
 
 def _digest(files: Mapping[str, bytes]) -> str:

@@ -5,6 +5,7 @@ same of the same mistake. Standard library and msgspec only, as `protocol`.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -57,7 +58,7 @@ def convert(given: Mapping[str, Any], kind: type[T], code: str = "invalid_messag
         encode(found)  # a lone surrogate, which no JSON brings, would fail in the database
         return found
     except (msgspec.ValidationError, UnicodeError) as error:
-        reply = explain(error, given)
+        reply = explain(error, given, kind=kind)
         raise CommandError(Error(code, reply.message, hint or reply.hint)) from error
 
 
@@ -79,10 +80,11 @@ MALFORMED: Final = "JSON is malformed: "
 COMMANDS: Final = "publish, subscribe, unsubscribe, history, ping"
 
 
-def explain(error: Exception, given: Any = None, id: Id | None = None) -> Error:
+def explain(error: Exception, given: Any = None, id: Id | None = None, kind: type = Publish) -> Error:
     """What msgspec found wrong with a command, in words for people: the same everywhere.
 
-    `given` is the object that was meant, as far as it could be read.
+    `given` is the object that was meant, as far as it could be read; `kind` a struct that says what people
+    call its fields.
     """
     if not isinstance(error, msgspec.ValidationError):
         hint = f"Send one JSON object as UTF-8 text, such as {EXAMPLE}"
@@ -90,12 +92,21 @@ def explain(error: Exception, given: Any = None, id: Id | None = None) -> Error:
     problem, _, path = str(error).partition(" - at ")
     field = path.strip("`").removeprefix("$").lstrip(".")
     value = given.get(field) if isinstance(given, Mapping) else None
-    return Error("invalid_message", *_in_words(problem, field, value), id=id)
+    return Error("invalid_message", *_in_words(problem, field, value, _titles(kind).get(field)), id=id)
 
 
-def _in_words(problem: str, field: str, value: Any) -> tuple[str, str]:
+@cache
+def _titles(kind: type) -> dict[str, str]:
+    """What people call the fields of a struct: their titles, for those that have one."""
+    (_, components) = msgspec.json.schema_components((kind,))
+    fields = components.get(kind.__name__, {}).get("properties", {})
+    return {name: each["title"] for name, each in fields.items() if "title" in each}
+
+
+def _in_words(problem: str, field: str, value: Any, title: str | None) -> tuple[str, str]:
     """A message and a hint for one of msgspec's problems."""
     name = f"`{field}`" if field else "The message"
+    called = f"The {title.lower()}" if title else name
     quoted = problem.split("`")
     match problem.split(" ", 2):
         case ["Object", "missing", _]:
@@ -106,9 +117,9 @@ def _in_words(problem: str, field: str, value: Any) -> tuple[str, str]:
             return f"{value!r} is no type of message.", f"It is one of {COMMANDS}; without `type` it is a publish."
     if "length <= " in problem:
         most, came = problem.rpartition(" ")[2], f", not {len(value)}" if isinstance(value, str) else ""
-        return f"{name} is too long: at most {most} characters{came}.", "Shorten it, or send it as several notes."
+        return f"{called} is too long: at most {most} characters{came}.", "Shorten it, or send it as several notes."
     if "length >= " in problem or "matching regex" in problem:
         if value == ALL:
             return f"{name} cannot be `*`, which stands for all topics.", f"Name one topic, such as {LOBBY}."
-        return f"{name} needs at least one visible character, and no NUL.", "Type something."
+        return f"{called} needs at least one visible character, and no NUL.", "Type something."
     return f"{name}: {problem[0].lower()}{problem[1:]}.", f"An example of a message: {EXAMPLE}"

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from hub import rows
-from hub.assets import PREPARED, Assets, Manifest
+from hub.assets import MAIN, PREPARED, PYTHON, Assets, Manifest
 from hub.codec import encode
 from hub.form import Field, fields, in_words, problem
 from hub.protocol import LOBBY, MAX_LENGTH, Error, Note, Page
@@ -29,7 +29,6 @@ HEADERS: Final = {
 }
 # PyScript would load these for nothing.
 PLUGINS: Final = ["!codemirror", "!deprecations-manager", "!donkey", "!py-editor", "!py-game", "!py-terminal"]
-MAIN: Final = "chat/main.py"
 PLACEHOLDERS: Final = {"username": "Your name", "body": "Write a note…"}
 STILL: Final = "Times are UTC. Reload for newer notes."
 PAST: Final = "Times are UTC"
@@ -95,8 +94,8 @@ def _head(assets: Assets, manifest: Manifest) -> Iterator[str]:
     for each in manifest.preload:
         how = 'rel="modulepreload"' if each.kind == "module" else 'rel="preload" as="fetch" crossorigin'
         yield f'<link {how} href="{PREPARED}{each.path}">'
-    for path in assets.python:
-        yield f'<link rel="preload" as="fetch" crossorigin href="{assets.own(path)}">'
+    yield f'<link rel="preload" as="fetch" crossorigin href="{assets.own(PYTHON)}" id="python">'
+    yield f'<link rel="preload" as="fetch" crossorigin href="{assets.own(MAIN)}">'
     yield f'<script type="module" async src="{PREPARED}{manifest.entry["interpreter"]}"></script>'
     yield f'<script type="module" src="{PREPARED}{manifest.entry["start"]}"></script>'
 
@@ -105,7 +104,6 @@ def _start(assets: Assets, manifest: Manifest) -> str:
     """The tags that PyScript looks for; the first one keeps it from loading plugins for MicroPython."""
     config = {
         "interpreter": PREPARED + manifest.entry["interpreter"],
-        "files": {assets.own(path): f"./{path}" for path in assets.python if path != MAIN},
         "plugins": PLUGINS,
     }
     return (

@@ -127,16 +127,16 @@ def bare(**fields: object) -> bytes:
 
 VISIBLE = "needs at least one visible character, and no NUL"
 INVALID = [
-    (bare(body="x" * 141), "`body` is too long: at most 140 characters, not 141", "Shorten"),
-    (bare(username="x" * 141), "`username` is too long", "Shorten"),
+    (bare(body="x" * 141), "The note is too long: at most 140 characters, not 141", "Shorten"),
+    (bare(username="x" * 141), "The name is too long", "Shorten"),
     (bare(topic="x" * 141), "`topic` is too long", "Shorten"),
     (bare(key="x" * 141), "`key` is too long", "Shorten"),
-    (bare(body=""), f"`body` {VISIBLE}", "."),
-    (bare(username=""), f"`username` {VISIBLE}", "."),
+    (bare(body=""), f"The note {VISIBLE}", "."),
+    (bare(username=""), f"The name {VISIBLE}", "."),
     (bare(topic=""), f"`topic` {VISIBLE}", "."),
-    (bare(body=" \t\n\u3000"), f"`body` {VISIBLE}", "."),
-    (bare(username=" "), f"`username` {VISIBLE}", "."),
-    (bare(body="a\0b"), f"`body` {VISIBLE}", "."),
+    (bare(body=" \t\n\u3000"), f"The note {VISIBLE}", "."),
+    (bare(username=" "), f"The name {VISIBLE}", "."),
+    (bare(body="a\0b"), f"The note {VISIBLE}", "."),
     (bare(topic="*"), "`topic` cannot be `*`", "Name one topic"),
     (bare(body=5), "`body`: expected `str`, got `int`", codec.EXAMPLE),
     (bare(body=None), "`body`: expected `str`, got `null`", codec.EXAMPLE),

@@ -132,9 +132,9 @@ async def test_the_struct_makes_the_form(everyone: People, monkeypatch: pytest.M
 
     def changed(*arguments) -> dict[str, bytes]:
         files = genuine(*arguments)
-        before = files["hub/protocol.py"]
-        files["hub/protocol.py"] = before.replace(b"MAX_LENGTH: Final = 140", b"MAX_LENGTH: Final = 7")
-        assert files["hub/protocol.py"] != before
+        before = files[assets.PYTHON]
+        files[assets.PYTHON] = before.replace(b"MAX_LENGTH: Final = 140", b"MAX_LENGTH: Final = 7")
+        assert files[assets.PYTHON] != before
         return files
 
     monkeypatch.setattr(assets, "_own_files", changed)

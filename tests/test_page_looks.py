@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from tests.browser import People, Tab
+from tests.browser import PYTHON_READY, People, Tab
 from tests.programs import ROOT
 
 AXE = ROOT / ".web/npm/node_modules/axe-core/axe.min.js"
@@ -138,6 +138,15 @@ async def test_local_times_and_days(everyone: People, database: asyncpg.Connecti
     times = await tab.page.locator("#notes time").all_inner_texts()
     assert times[:4] == ["Wednesday, 2 July 2025", "01:30", "Thursday, 1 January", "00:30"]
     assert times[4] == "Today"
+
+
+async def test_nobody_waits_for_pyscript_to_read(everyone: People, talk: None) -> None:
+    """The notes are drawn, in the reader's own time, as soon as Python is there, whenever PyScript comes."""
+    page = await (await everyone.profile(timezone_id="Asia/Tokyo")).new_page()
+    await page.route("**/pyscript-*/*", lambda route: route.abort())
+    await page.goto(everyone.address)
+    await page.wait_for_selector(PYTHON_READY)
+    assert (await page.locator("#notes .note time").all_inner_texts())[-1] == "20:59"
 
 
 async def test_screen_readers_hear_what_is_new(everyone: People, database: asyncpg.Connection) -> None:

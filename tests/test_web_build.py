@@ -7,7 +7,9 @@ import pytest
 from build import BuildError, build, is_current, kind, prune, write
 from make.contents import digest, foldered, hashed, own_modules, pyscript_files
 from make.fetch import WEB
-from make.library import browser_sources, imports, roots
+from make.library import browser_sources, imports, own_sources, roots
+
+import hub.assets
 
 DIST = WEB / "dist"
 
@@ -42,6 +44,12 @@ def test_the_shared_modules_decide_what_the_library_has():
     }
     assert {"datetime", "typing"} <= set(roots())
     assert "argparse" not in roots()
+
+
+def test_what_is_compiled_is_what_is_served():
+    """The build compiles the very files that the hub sends, under the same paths."""
+    (python,) = (data for path, data in hub.assets._own_files(WEB).items() if path == hub.assets.PYTHON)
+    assert own_sources() == json.loads(python)
 
 
 def test_a_name_follows_the_content():

@@ -1,36 +1,9 @@
-"""What PyScript starts: it draws the notes that came with the page, then brings in the chat.
+"""What PyScript starts: the chat, on the notes that `first` has drawn."""
 
-Owns nothing but that order. The rows, now in the reader's own time, need few modules; reading and
-compiling the others takes as long again, and nobody has to wait for it with the list.
-"""
+from js import document
 
-from datetime import date
+from chat import first
+from chat.chat import Chat
 
-import msgspec
-from js import document, performance
-
-from hub.protocol import Page
-from hub.rows import rows
-
-
-def draw(page: Page) -> None:
-    """The notes of the page, below the row that is above them already."""
-    above = document.getElementById("edge").outerHTML
-    html = "".join(row.html for row in rows(page.notes, None, date.today()))
-    document.getElementById("notes").innerHTML = above + html
-
-
-def begin(page: Page | None) -> object:
-    """The chat."""
-    from chat.chat import Chat
-
-    chat = Chat(document.body.dataset.topic, page)
-    chat.start()
-    return chat
-
-
-page = msgspec.json.decode(document.getElementById("data").textContent, type=Page | None)
-if page is not None:
-    draw(page)
-document.documentElement.dataset.drawn = str(performance.now())
-chat = begin(page)
+chat = Chat(document.body.dataset.topic, first.page)
+chat.start()

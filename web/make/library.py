@@ -16,6 +16,8 @@ ROOT = WEB.parent
 TOOLS = (WEB / "build.py", WEB / "make")  # Python in `web` that is not for the browser
 SHARED = ("__init__.py", "protocol.py", "client.py")  # of hub, where they exist
 
+NOT_THERE = "aiohttp"  # in the browser; nor is a module of ours that imports it
+
 # What our sources import is found in them. This is what the standard library, Pyodide and msgspec import only when a
 # certain function is called, and what PyScript's users expect to be there.
 MARGIN = (
@@ -45,10 +47,16 @@ def browser_sources() -> list[Path]:
     found: list[Path] = []
     while waiting:
         path = waiting.pop()
-        if path.exists() and path not in found:
+        if path.exists() and path not in found and NOT_THERE not in imports(path):
             found.append(path)
             waiting += [ROOT / f"{name.replace('.', '/')}.py" for name in imports(path) if name.startswith("hub.")]
     return found
+
+
+def own_sources() -> dict[str, str]:
+    """The same as texts, by their paths in the browser: compiled here, and there those that are changed later."""
+    places = {path: WEB if WEB in path.parents else ROOT for path in browser_sources()}
+    return {path.relative_to(base).as_posix(): path.read_text("utf-8") for path, base in sorted(places.items())}
 
 
 def imports(path: Path) -> set[str]:
@@ -80,6 +88,7 @@ def compile_python(node: Node, packages: Path, wheels: Sequence[Path], work: Pat
         "pyodide": str(packages / "pyodide/pyodide.mjs"),
         "pyscript": str(packages / "@pyscript/core/src/stdlib/pyscript.js"),
         "script": str(WEB / "make/slim.py"),
+        "own": own_sources(),
         "wheels": [str(wheel) for wheel in wheels],
         "roots": sorted({*roots(), *pyscript_roots(packages)}),
         "info": pyodide_info(packages),

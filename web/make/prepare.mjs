@@ -1,6 +1,6 @@
 // The part of the preparation that needs node: compiling Python with Pyodide, and brotli.
 //
-//   node prepare.mjs python JOB.json    {pyodide, pyscript, script, wheels, roots, info, output: {library, bundle, listing}}
+//   node prepare.mjs python JOB.json    {pyodide, pyscript, script, own, wheels, roots, info, output: {library, bundle, listing}}
 //   node prepare.mjs compress FILE…     writes FILE.br and FILE.gz where they are worth it
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
@@ -11,7 +11,7 @@ const HOME = "/home/pyodide";
 const ZIP = "/library.zip"; // in Pyodide's own file system
 const WORTH = 0.95; // a sibling that saves less than this is not written
 
-// What PyScript writes into HOME when it starts: path -> text.
+// What is written into HOME when the page starts, by PyScript and by interpreter.mjs: path -> text.
 const flatten = (tree, base) =>
   Object.entries(tree).flatMap(([name, value]) =>
     typeof value === "string" ? [[`${base}/${name}`, value]] : flatten(value, `${base}/${name}`),
@@ -40,7 +40,8 @@ async function python(path) {
 
   const packer = await start();
   const wheels = await Promise.all(job.wheels.map((wheel) => readFile(wheel)));
-  const files = packer.call("pack", wheels.map((each) => new Uint8Array(each)), Object.fromEntries(flatten(tree, HOME)));
+  const sources = Object.fromEntries([tree, job.own].flatMap((each) => flatten(each, HOME)));
+  const files = packer.call("pack", wheels.map((each) => new Uint8Array(each)), sources);
   const fsInit = async (FS) => put(FS, files);
 
   const maker = await start({ fsInit });

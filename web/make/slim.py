@@ -30,7 +30,7 @@ def sourceless(source: bytes, path: str) -> bytes:
 
 def checked(source: bytes, path: str) -> bytes:
     """The .pyc of a module whose source will stand beside it; it counts only if that is the same to the letter."""
-    code = compile(source, path, "exec", dont_inherit=True)
+    code = compile(source, path, "exec", dont_inherit=True, optimize=OPTIMIZE)
     return importlib.util.MAGIC_NUMBER + CHECKED + importlib.util.source_hash(source) + marshal.dumps(code)
 
 

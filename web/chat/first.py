@@ -1,0 +1,26 @@
+"""What runs before PyScript does: it draws the notes that came with the page, now in the reader's own time.
+
+Owns nothing but that. It needs few modules; reading the others, and PyScript's own, takes as long
+again, and nobody has to wait for it with the list.
+"""
+
+from datetime import date
+
+import msgspec
+from js import document, performance
+
+from hub.protocol import Page
+from hub.rows import rows
+
+
+def draw(page: Page) -> None:
+    """The notes of the page, below the row that is above them already."""
+    above = document.getElementById("edge").outerHTML
+    html = "".join(row.html for row in rows(page.notes, None, date.today()))
+    document.getElementById("notes").innerHTML = above + html
+
+
+page = msgspec.json.decode(document.getElementById("data").textContent, type=Page | None)
+if page is not None:
+    draw(page)
+document.documentElement.dataset.drawn = str(performance.now())
