@@ -71,7 +71,7 @@ async def running(settings: Settings, url: str) -> AsyncIterator[Hub]:
     loop = asyncio.get_running_loop()
     store = Store(url, settings.pool_size)
     await store.open()
-    broadcaster = Broadcaster(loop.call_soon, settings.ring_bytes)
+    broadcaster = Broadcaster(loop.call_soon, loop.call_later, settings.ring_bytes)
     listener = Listener(url, store, broadcaster, settings.check_interval)
     writer = Writer(store, settings.max_batch)
     try:

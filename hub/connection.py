@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from hub.crowd import Direct
 from hub.protocol import GOING_AWAY, STALLED
 from hub.settings import Settings
 
@@ -27,29 +28,26 @@ class Connection:
         self.pinged_at: float | None = None
         self.given_up = False  # it was told to end
         self.sent = self._written = 0
+        self.on_unsent: Callable[[], None] = _nothing
         self._transport = transport
         self._descriptor = _descriptor(transport)
 
-    def write(self, data: bytes) -> int:
-        """Take bytes at once, and tell how many are unsent now; a transport that is closing drops them.
+    def direct(self) -> Direct | None:
+        """The way past the transport, while it holds nothing that must come first."""
+        if self._descriptor is None or self._transport.is_closing() or self._transport.get_write_buffer_size():
+            return None
+        return self._descriptor, self._transport.is_closing
 
-        While the transport holds nothing the kernel is given them past it: to thousands of clients
-        the transport's own way there costs a tenth more. What the kernel does not take is the transport's to send.
-        """
-        transport = self._transport
-        if transport.is_closing():
+    def write(self, data: bytes) -> int:
+        """Take bytes at once, and tell how many are unsent now; a transport that is closing drops them."""
+        if self._transport.is_closing():
             return 0
         self._written += len(data)
-        if self._descriptor is not None and not transport.get_write_buffer_size():
-            try:
-                sent = os.write(self._descriptor, data)
-            except OSError:  # the kernel's buffer is full, or the client is gone: the transport finds out which
-                sent = 0
-            if sent == len(data):
-                return 0
-            data = data[sent:]
-        transport.write(data)
-        return transport.get_write_buffer_size()
+        self._transport.write(data)
+        unsent = self._transport.get_write_buffer_size()
+        if unsent:
+            self.on_unsent()
+        return unsent
 
     def gone(self) -> bool:
         """Whether the client has closed its connection."""
@@ -60,7 +58,7 @@ class Connection:
         return 0 if self._transport.is_closing() else self._transport.get_write_buffer_size()
 
     def accepted(self) -> int:
-        """Bytes that the kernel has taken, ever."""
+        """Bytes that the kernel has taken of those that went through the transport, ever."""
         return self._written - self.buffered()
 
     async def end(self, code: int, reason: str) -> None:
@@ -70,6 +68,10 @@ class Connection:
     def abort(self) -> None:
         """Drop the connection and what it has not sent."""
         self._transport.abort()
+
+
+def _nothing() -> None:
+    """Nobody asked to be told."""
 
 
 def _descriptor(transport: asyncio.Transport) -> int | None:

@@ -39,7 +39,7 @@ from hub.protocol import (
 )
 from hub.store import Draft, Placed
 from hub.subscription import DRAIN_POLL, Subscription
-from hub.wire import Format, close_frame, json_frame, text_frame
+from hub.wire import PING_FRAME, Format, close_frame, json_frame, pong_frame, text_frame
 from hub.writer import CLOSING
 
 log = structlog.get_logger()
@@ -60,7 +60,7 @@ class Session(Connection):
         transport: asyncio.Transport,
         parameters: Mapping[str, str],
     ) -> None:
-        super().__init__(transport, socket.ping)
+        super().__init__(transport, self._ping)
         self._hub = hub
         self._socket = socket
         self._parameters = parameters
@@ -118,6 +118,10 @@ class Session(Connection):
             self._transport.close()
         self._done.set()  # even if the dialogue still waits for the database
 
+    async def _ping(self) -> None:
+        if not self.closing:
+            self.write(PING_FRAME)
+
     def reply(self, message: Message) -> None:
         """Write a message; those of one turn of the event loop go out together."""
         if self.closing or not (data := self._format(message)):
@@ -167,7 +171,7 @@ class Session(Connection):
                 hint = "Send text frames; with websocat, leave out --binary."
                 self.reply(Error("binary", "Expected a text frame, got a binary one.", hint))
             elif message.type is WSMsgType.PING:
-                await self._socket.pong(message.data)
+                self.write(pong_frame(message.data))
 
     async def _on_text(self, data: bytes) -> None:
         try:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 
 from hub.broadcaster import Broadcaster, Event
+from hub.crowd import Direct
 from hub.database import Unavailable, backoff
 from hub.protocol import ALL, CaughtUp, Message, Note, Reset
 from hub.wire import Format
@@ -25,6 +26,11 @@ DRAIN_POLL = 0.02  # seconds between looks at a full send buffer; asyncio tells 
 
 class Sink(Protocol):
     """Where the bytes go."""
+
+    on_unsent: Callable[[], None]  # called when a write has left something unsent
+
+    def direct(self) -> Direct | None:
+        """The way past all layers to a client for whom nothing is unsent."""
 
     def write(self, data: bytes) -> int:
         """Take bytes at once, never wait; tells what `buffered` does then."""
@@ -79,6 +85,7 @@ class Subscription:
         self.live = False
         self.cursor = 0
         self._sink = sink
+        self._sink.on_unsent = self._unsent
         self._broadcaster = broadcaster
         self._log = log
         self._spawn = spawn
@@ -123,10 +130,15 @@ class Subscription:
     def close(self) -> None:
         """Write nothing more, ever."""
         self._closed = True
+        self.live = False
         self._broadcaster.leave(self)
         self._broadcaster.everyone.discard(self)
 
     # What the broadcaster asks for.
+
+    def direct(self) -> Direct | None:
+        """The way past all layers, while nothing is unsent."""
+        return self._sink.direct()
 
     def write(self, data: bytes) -> bool:
         """Take bytes; False when the client is too far behind to stay live."""
@@ -149,6 +161,10 @@ class Subscription:
         self.cursor = seq
         self._skip.clear()
         self._starts = [Start(None, None, start.last) for start in self._starts if start.last is not None]
+
+    def _unsent(self) -> None:
+        if self.live:
+            self._broadcaster.hold(self)
 
     # The way to live.
 

@@ -31,6 +31,14 @@ def frame(payload: bytes) -> bytes:
     return b"\x81\x7f" + length.to_bytes(8, "big") + payload
 
 
+PING_FRAME: Final = b"\x89\x00"
+
+
+def pong_frame(payload: bytes) -> bytes:
+    """The answer to a ping with this payload (RFC 6455 §5.5.3)."""
+    return bytes((0x8A, len(payload))) + payload
+
+
 def close_frame(code: int, reason: str) -> bytes:
     """A server's close frame; the reason is cut to what a control frame holds (RFC 6455 §5.5)."""
     payload = code.to_bytes(2, "big") + reason.encode()[:123]

@@ -29,7 +29,11 @@ class FakeSink:
     def __init__(self) -> None:
         self.received: list[Message] = []
         self.unsent = self.writes = 0
+        self.on_unsent: Callable[[], None]
         self.aborted = False
+
+    def direct(self) -> None:
+        return None
 
     def write(self, data: bytes) -> int:
         self.received += map(decode_message, data.splitlines())
@@ -91,7 +95,8 @@ class World:
 
     def __init__(self, tasks: asyncio.TaskGroup, ring_events: int = 4, seed: int = 0) -> None:
         self.log = FakeLog(random.Random(seed))
-        self.broadcaster = Broadcaster(asyncio.get_running_loop().call_soon, ring_events * EVENT_BYTES)
+        loop = asyncio.get_running_loop()
+        self.broadcaster = Broadcaster(loop.call_soon, loop.call_later, ring_events * EVENT_BYTES)
         self.tasks = tasks
         self.heard = 0
 

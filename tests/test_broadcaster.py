@@ -15,13 +15,18 @@ MOMENT = datetime(2022, 5, 3, tzinfo=UTC)
 
 
 class Turn:
-    """The end of the loop's turn, when the test says so."""
+    """The end of the loop's turn, when the test says so, and a clock that stands still until then."""
 
     def __init__(self) -> None:
+        self.now = 100.0
         self.due: list[Callable[[], None]] = []
+        self.resting: list[tuple[float, Callable[[], None]]] = []
 
     def schedule(self, work: Callable[[], None]) -> None:
         self.due.append(work)
+
+    def later(self, seconds: float, work: Callable[[], None]) -> None:
+        self.resting.append((seconds, work))
 
     def end(self) -> None:
         due, self.due = self.due, []
@@ -50,6 +55,9 @@ class FakeSubscriber:
         self.resets: list[tuple[int, str]] = []
         self.told: list[Message] = []
 
+    def direct(self) -> None:
+        return None
+
     def write(self, data: bytes) -> bool:
         self.writes.append(data)
         self.room -= 1
@@ -75,7 +83,7 @@ def note(seq: int, body: str) -> Event:
 
 def made(ring_bytes: int = 1 << 20) -> tuple[Broadcaster, Turn]:
     turn = Turn()
-    return Broadcaster(turn.schedule, ring_bytes), turn
+    return Broadcaster(turn.schedule, turn.later, ring_bytes, lambda: turn.now), turn
 
 
 def test_encodes_once() -> None:
@@ -240,3 +248,45 @@ def test_ring_is_bounded() -> None:
     assert len(ring.since(ring.floor) or []) == Ring.PAGE
     ring.append(note(20_000, "x" * (2 << 20)))
     assert [event.seq for event in ring.since(19_999) or []] == [20_000] and ring.since(19_998) is None
+
+
+class Laborious(FakeSubscriber):
+    """One that takes long to write to."""
+
+    def __init__(self, turn: Turn, seconds: float) -> None:
+        super().__init__(Counting(), "a")
+        self._turn, self._seconds = turn, seconds
+
+    def write(self, data: bytes) -> bool:
+        self._turn.now += self._seconds
+        return super().write(data)
+
+
+def test_a_rest_after_a_long_flush() -> None:
+    """What comes within the time that the flush took is joined at its end; what comes later waits for nothing."""
+    broadcaster, turn = made()
+    subscriber = Laborious(turn, 0.005)
+    broadcaster.join(subscriber)
+    broadcaster.publish(deleted(1))
+    assert len(turn.due) == 1
+    turn.end()
+    turn.now += 0.001
+    broadcaster.publish(deleted(2))
+    turn.now += 0.003
+    broadcaster.publish(deleted(3))
+    assert turn.due == [] and [round(seconds, 6) for seconds, _ in turn.resting] == [0.004]
+    turn.resting.pop()[1]()
+    assert subscriber.writes == [b"1;", b"2;3;"]
+    turn.now += 0.006
+    broadcaster.publish(deleted(4))
+    assert len(turn.due) == 1 and turn.resting == []
+
+
+def test_no_rest_is_long() -> None:
+    """However long a flush took, the next note waits for at most 20 ms."""
+    broadcaster, turn = made()
+    broadcaster.join(Laborious(turn, 1.0))
+    broadcaster.publish(deleted(1))
+    turn.end()
+    broadcaster.publish(deleted(2))
+    assert turn.resting[0][0] <= 0.02 + 1e-9

@@ -1,9 +1,7 @@
 """The watch over connections: who is pinged, who is dropped, and how soon."""
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from typing import Any, cast
 
 import asyncpg
@@ -188,68 +186,3 @@ async def test_a_real_stalled_client(start_hub, database: asyncpg.Connection, pa
             while len(hub.connections) > 1:
                 await asyncio.sleep(0.01)
         connection.transport.abort()
-
-
-async def _never() -> None:
-    """A sign of life that is not asked for."""
-
-
-@asynccontextmanager
-async def paired() -> AsyncIterator[tuple[Connection, asyncio.Transport, socket.socket]]:
-    """A connection over a real socket, its transport, and the client's end."""
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    with theirs:
-        transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
-        yield Connection(transport, _never), transport, theirs
-        transport.abort()
-
-
-async def test_written_at_once() -> None:
-    """While nothing waits, bytes are with the client before the event loop turns."""
-    async with paired() as (connection, _, theirs):
-        assert connection.write(b"one") == 0
-        theirs.setblocking(False)
-        assert theirs.recv(10) == b"one"
-        assert connection.accepted() == 3
-
-
-async def test_nothing_overtakes() -> None:
-    """What the kernel does not take waits, and all that comes later waits behind it."""
-    async with paired() as (connection, transport, theirs):
-        pieces = [bytes([65 + number]) * 50_000 for number in range(20)]
-        unsent = [connection.write(piece) for piece in pieces]
-        assert unsent[0] == 0 and unsent == sorted(unsent) and unsent[-1] > 0
-        assert connection.buffered() == unsent[-1]
-        transport.write(b"the library's own")
-        received = theirs.recv(1 << 16)  # now the kernel has room again, and the transport does not know
-        connection.write(b"the last")
-        expected = b"".join([*pieces, b"the library's own", b"the last"])
-        while len(received) < len(expected):
-            received += await asyncio.to_thread(theirs.recv, 1 << 16)
-        assert received == expected
-        assert connection.write(b"then at once again") == 0
-
-
-async def test_nothing_after_the_end() -> None:
-    """A connection that closes takes nothing more, whoever has its file's number by then."""
-    async with paired() as (connection, transport, _):
-        transport.abort()
-        await asyncio.sleep(0)
-        other, reader = socket.socketpair()  # very likely with the number that has just become free
-        with other, reader:
-            reader.setblocking(False)
-            assert connection.write(b"for somebody else") == 0
-            with pytest.raises(BlockingIOError):
-                reader.recv(10)
-
-
-async def test_a_client_that_is_gone() -> None:
-    """Writing to a client that has hung up raises nothing; the transport sees the end of it."""
-    async with paired() as (connection, transport, theirs):
-        theirs.close()
-        connection.write(b"is anybody there?")
-        async with asyncio.timeout(5):
-            while not transport.is_closing():
-                connection.write(b"hello?")
-                await asyncio.sleep(0)

@@ -1,0 +1,154 @@
+"""The crowd over real sockets: at once where nothing waits, in order where something does, never to a stranger."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvloop
+
+from hub.connection import Connection
+from hub.crowd import Crowd, Direct
+
+HIGH_WATER = 300_000
+
+
+def on_both_loops(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Any], None]:
+    """Run a test on asyncio's own event loop and on uvloop: their transports differ."""
+
+    @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+    def run(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(test())
+
+    run.__doc__ = test.__doc__
+    return run
+
+
+class Client:
+    """A member of a crowd whose connection is real, and its other end."""
+
+    def __init__(self, crowd: Crowd["Client"], transport: asyncio.Transport, theirs: socket.socket) -> None:
+        self.connection = Connection(transport, self._never)
+        self.connection.on_unsent = lambda: crowd.hold(self)
+        self.transport, self.theirs = transport, theirs
+
+    async def _never(self) -> None:
+        """A sign of life that is not asked for."""
+
+    def direct(self) -> Direct | None:
+        return self.connection.direct()
+
+    def write(self, data: bytes) -> bool:
+        return self.connection.write(data) <= HIGH_WATER
+
+    def has(self) -> bytes:
+        """What has arrived by now, without a turn of the event loop."""
+        try:
+            return self.theirs.recv(1 << 20, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return b""
+
+    async def receives(self, size: int) -> bytes:
+        received = b""
+        while len(received) < size:
+            received += await asyncio.to_thread(self.theirs.recv, 1 << 16)
+        return received
+
+
+@asynccontextmanager
+async def client(crowd: Crowd[Client]) -> AsyncIterator[Client]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        theirs = socket.create_connection(server.getsockname())
+        ours, _ = server.accept()
+    ours.setblocking(False)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 100_000)
+    with theirs:
+        transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+        member = Client(crowd, transport, theirs)
+        crowd.add(member)
+        yield member
+        crowd.discard(member)
+        transport.abort()
+        await asyncio.sleep(0)
+
+
+@on_both_loops
+async def test_written_at_once() -> None:
+    """While nothing waits, bytes are with every client before the event loop turns."""
+    crowd = Crowd[Client]()
+    async with client(crowd) as one, client(crowd) as other:
+        assert crowd.write(b"note") == []
+        assert (one.has(), other.has(), len(crowd)) == (b"note", b"note", 2)
+        crowd.discard(one)
+        crowd.write(b"more")
+        assert (one.has(), other.has(), len(crowd)) == (b"", b"more", 1)
+
+
+@on_both_loops
+async def test_nothing_overtakes() -> None:
+    """What the kernel does not take waits, all that comes later waits behind it, and the others don't."""
+    crowd = Crowd[Client]()
+    async with client(crowd) as slow, client(crowd) as quick:
+        pieces = [bytes([65 + number]) * 70_000 for number in range(20)]
+        told = []
+        for piece in pieces:
+            told += crowd.write(piece)
+            assert quick.has() == piece
+        assert told and set(told) == {slow}
+        received = slow.has()  # now the kernel has room again, and the transport does not know
+        crowd.write(b"the last")
+        received += await slow.receives(20 * 70_000 + 8 - len(received))
+        assert received == b"".join(pieces) + b"the last"
+        await asyncio.sleep(0)
+        crowd.write(b"then")  # by the transport once more, which has become empty
+        crowd.write(b" at once")
+        assert await slow.receives(12) == b"then at once"
+
+
+@on_both_loops
+async def test_other_writes_first() -> None:
+    """What a connection has written by itself and the kernel has not taken goes out before what the crowd gets."""
+    crowd = Crowd[Client]()
+    async with client(crowd) as member:
+        member.connection.write(b"r" * 1_000_000)  # a reply, say
+        received = member.has()
+        assert len(received) < 1_000_000
+        crowd.write(b"note")
+        received += await member.receives(1_000_004 - len(received))
+        assert received.endswith(b"rnote")
+
+
+@on_both_loops
+async def test_nothing_after_the_end() -> None:
+    """A connection that closes takes nothing more, whoever has its file's number by then."""
+    crowd = Crowd[Client]()
+    async with client(crowd) as member:
+        descriptor = member.direct()[0]  # type: ignore[index]
+        member.transport.abort()
+        others = []
+        for _ in range(3):  # turns of the loop until the number is free
+            await asyncio.sleep(0)
+            others += socket.socketpair()
+        assert descriptor in [each.fileno() for each in others]
+        crowd.write(b"for somebody else")
+        for each in others:
+            with pytest.raises(BlockingIOError):
+                each.recv(10, socket.MSG_DONTWAIT)
+        for each in others:
+            each.close()
+
+
+@on_both_loops
+async def test_a_client_that_is_gone() -> None:
+    """Writing to a client that has hung up raises nothing, and its transport sees the end of it."""
+    crowd = Crowd[Client]()
+    async with client(crowd) as member, client(crowd) as other:
+        member.theirs.close()
+        async with asyncio.timeout(5):
+            while not member.transport.is_closing():
+                crowd.write(b"hello?")
+                await asyncio.sleep(0)
+        assert other.has().startswith(b"hello?")
