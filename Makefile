@@ -4,7 +4,7 @@ READY := .venv/.ready
 HUB := .venv/bin/notes-hub
 
 help: ## Show what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: assets ## Install everything into .venv, and prepare what the page runs on
 assets: $(READY)
@@ -23,16 +23,19 @@ lint: $(READY) ## Check style, types and the order of the modules
 	.venv/bin/lint-imports
 faults: $(READY) ## Prove that nothing is lost, under faults (ARGS="--seeds 3")
 	.venv/bin/python -m tests.faults $(ARGS)
-bench: $(READY) ## Measure, and print a table
+bench: $(READY) ## Measure the hub beside its peers; some minutes (ARGS="storm stall")
 	.venv/bin/python -m bench $(ARGS)
+bench-full: $(READY) ## The same with more clients and more rounds
+	.venv/bin/python -m bench --full $(ARGS)
 format: $(READY) ## Lay out the code
 	.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
 pin: $(READY) ## Write the constraints files anew from setup.cfg
 	.venv/bin/python -m pip install -q --disable-pip-version-check uv
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -U setup.cfg -o constraints.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -U --extra dev -c constraints.txt setup.cfg -o constraints-dev.txt
+	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -U bench/peers/requirements.in -o bench/peers/requirements.txt
 clean: ## Remove what was made; your notes in .notes-hub stay
-	rm -rf .venv .web web/dist build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .web .bench web/dist build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(READY): constraints-dev.txt setup.cfg pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; found: $$(python3 --version 2>&1)" >&2; exit 1; }
@@ -43,4 +46,4 @@ $(READY): constraints-dev.txt setup.cfg pyproject.toml
 	@touch $@
 
 .DEFAULT_GOAL := help
-.PHONY: help setup assets run wheel test lint faults bench format pin clean
+.PHONY: help setup assets run wheel test lint faults bench bench-full format pin clean

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import json
+import os
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,17 +30,21 @@ async def embedded_database() -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def serving(url: str, *options: str) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """A hub on a database: its address and its process, which is ended with the block."""
+async def serving(
+    url: str, *options: str, core: int | None = None, workers: int = 1
+) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
+    """A hub on a database: its address and its process, which is kept on a core and ended with the block."""
     command = [sys.executable, "-m", "hub", "serve", "--port", "0", "--database-url", url, *options]
-    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    command += ["--workers", str(workers)]
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE, preexec_fn=pinned(core))
     assert process.stderr
     try:
         address = ""
         async with asyncio.timeout(30):
-            while b'"listening"' not in (line := await process.stderr.readline()):
-                if not line:
+            while workers:
+                if not (line := await process.stderr.readline()):
                     raise RuntimeError("the hub did not start")
+                workers -= b'"listening"' in line
                 if b'"serving"' in line:
                     address = json.loads(line)["address"]
         yield address, process
@@ -49,26 +54,39 @@ async def serving(url: str, *options: str) -> AsyncIterator[tuple[str, asyncio.s
         await process.wait()
 
 
-class RawClient(NamedTuple):
-    """A WebSocket after its handshake, as bytes: a client library would be most of what is measured."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+def pinned(core: int | None) -> Callable[[], None] | None:
+    """For `preexec_fn`: keeps a process, and those that it starts, on one core."""
+    return None if core is None else lambda: os.sched_setaffinity(0, {core})
 
 
-@contextlib.asynccontextmanager
-async def raw_client(address: str, path: str) -> AsyncIterator[RawClient]:
-    """A connection that has received its welcome."""
-    host, port = address.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 24)
-    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}\r\n".encode())
-    await reader.readuntil(b'"type":"welcome"')
-    await reader.readuntil(b"}}")
+class CoreTime(NamedTuple):
+    """Time in ns that processes ran, in user and system mode, and that they were ready and had no core."""
+
+    ran: int
+    waited: int
+
+
+def cpu(pid: int) -> int:
+    """The time in ns that a process and its descendants have run so far (Linux)."""
+    return core_time(pid).ran
+
+
+def core_time(pid: int) -> CoreTime:
+    """What a process and its descendants have had so far (Linux)."""
+    parents = {int(path.parent.name): _parent(path) for path in Path("/proc").glob("[0-9]*/stat")}
+    family = {pid}
+    while more := {child for child, parent in parents.items() if parent in family} - family:
+        family |= more
+    tasks = [path for each in family for path in Path(f"/proc/{each}/task").glob("*/schedstat")]
+    times = [path.read_text().split() for path in tasks]
+    return CoreTime(sum(int(ran) for ran, _, _ in times), sum(int(waited) for _, waited, _ in times))
+
+
+def _parent(stat: Path) -> int:
     try:
-        yield RawClient(reader, writer)
-    finally:
-        writer.close()
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has ended meanwhile
+        return 0
 
 
 def masked(payload: bytes) -> bytes:
