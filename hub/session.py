@@ -5,6 +5,7 @@ writer's, the broadcaster's and the subscription's business.
 """
 
 import asyncio
+import itertools
 import time
 from collections.abc import Mapping
 
@@ -47,6 +48,7 @@ log = structlog.get_logger()
 TEXT_PROTOCOL = "text." + PROTOCOL
 CLOSE_TIMEOUT = 1.0  # seconds that a client has to answer our close
 ENDS = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
+TURN = 50  # messages of one client after which others have theirs: a flood must not hold up the database's answers
 MAX_IN_FLIGHT = 10_000  # notes of one client that wait for their acks; then its next commands wait
 
 
@@ -158,7 +160,9 @@ class Session(Connection):
         self._subscription.open(topics, self._query.after, self._query.last)
 
     async def _receive(self) -> None:
-        while True:
+        for number in itertools.count(1):
+            if number % TURN == 0:
+                await asyncio.sleep(0)
             message = await self._socket.receive()
             self.heard_at, self.pinged_at = time.monotonic(), None
             if message.type in ENDS:
