@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from asyncio import Future
 
 
-# A flush is followed by a rest that is as long, in which notes gather: a hub that would otherwise send
-# without a pause joins more of them and leaves a core half free, and nobody waits longer than one flush takes.
+# A note that is heard so soon after a flush came while that was under way: there is more than can be sent
+# one by one. Then the hub rests as long as the flush took, and what comes meanwhile is joined: it
+# leaves half of a core free, and nobody waits longer than one flush takes. A lone note never waits.
+WAITED = 0.0001  # seconds
 LONGEST_REST = 0.02  # seconds
 
 
@@ -102,7 +104,7 @@ class Broadcaster:
         self._schedule = schedule
         self._later = later
         self._clock = clock
-        self._rest_until = 0.0
+        self._flushed = self._took = 0.0  # when the last flush ended, and how long it took
         self._pending: list[Event] = []
         self._audiences: dict[tuple[Format, frozenset[str]], Audience] = {}
         self._by_topic: dict[str, set[Audience]] = {}
@@ -133,8 +135,9 @@ class Broadcaster:
         self.head = event.seq
         self._ring.append(event)
         if not self._pending:
-            rest = self._rest_until - self._clock()
-            if rest > 0:
+            since = self._clock() - self._flushed
+            rest = min(self._took, LONGEST_REST) - since
+            if since < WAITED and rest > 0:
                 self._later(rest, self.flush)
             else:
                 self._schedule(self.flush)
@@ -164,8 +167,8 @@ class Broadcaster:
             self.leave(member)
             member.fell_behind(events[-1].seq)
         self._wake()
-        end = self._clock()
-        self._rest_until = end + min(end - start, LONGEST_REST)
+        self._flushed = self._clock()
+        self._took = self._flushed - start
 
     def _concerned(self, event: Event, everyone: Iterable[Audience]) -> Iterable[Audience]:
         if event.topic is None:

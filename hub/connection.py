@@ -12,7 +12,6 @@ from typing import Any
 
 import structlog
 
-from hub.crowd import Direct
 from hub.protocol import GOING_AWAY, STALLED
 from hub.settings import Settings
 
@@ -29,14 +28,17 @@ class Connection:
         self.given_up = False  # it was told to end
         self.sent = self._written = 0
         self.on_unsent: Callable[[], None] = _nothing
+        self.on_lost: Callable[[], None] = _nothing
         self._transport = transport
         self._descriptor = _descriptor(transport)
+        if self._descriptor is not None:
+            transport.set_protocol(Gate(transport.get_protocol(), self._lost))
 
-    def direct(self) -> Direct | None:
-        """The way past the transport, while it holds nothing that must come first."""
-        if self._descriptor is None or self._transport.is_closing() or self._transport.get_write_buffer_size():
+    def direct(self) -> int | None:
+        """The file to write to past the transport, while it holds nothing that must come first."""
+        if self._transport.is_closing() or self._transport.get_write_buffer_size():
             return None
-        return self._descriptor, self._transport.is_closing
+        return self._descriptor
 
     def write(self, data: bytes) -> int:
         """Take bytes at once, and tell how many are unsent now; a transport that is closing drops them."""
@@ -48,6 +50,9 @@ class Connection:
         if unsent:
             self.on_unsent()
         return unsent
+
+    def _lost(self) -> None:
+        self.on_lost()
 
     def gone(self) -> bool:
         """Whether the client has closed its connection."""
@@ -68,6 +73,23 @@ class Connection:
     def abort(self) -> None:
         """Drop the connection and what it has not sent."""
         self._transport.abort()
+
+
+class Gate(asyncio.Protocol):
+    """A transport's protocol, as it was, but for one word before the connection is lost.
+
+    Both asyncio's and uvloop's transports close their file only after `connection_lost` has returned.
+    """
+
+    def __init__(self, protocol: asyncio.BaseProtocol, on_lost: Callable[[], None]) -> None:
+        for name in ("data_received", "eof_received", "pause_writing", "resume_writing", "connection_made"):
+            setattr(self, name, getattr(protocol, name))  # the very methods: nothing becomes slower
+        self._protocol, self._on_lost = protocol, on_lost
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Say so first."""
+        self._on_lost()
+        self._protocol.connection_lost(exc)
 
 
 def _nothing() -> None:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 
 from hub.broadcaster import Broadcaster, Event
-from hub.crowd import Direct
 from hub.database import Unavailable, backoff
 from hub.protocol import ALL, CaughtUp, Message, Note, Reset
 from hub.wire import Format
@@ -29,8 +28,10 @@ class Sink(Protocol):
 
     on_unsent: Callable[[], None]  # called when a write has left something unsent
 
-    def direct(self) -> Direct | None:
-        """The way past all layers to a client for whom nothing is unsent."""
+    on_lost: Callable[[], None]  # called before the file that `direct` gave is closed
+
+    def direct(self) -> int | None:
+        """The file to write to past all layers, for a client for whom nothing is unsent."""
 
     def write(self, data: bytes) -> int:
         """Take bytes at once, never wait; tells what `buffered` does then."""
@@ -86,6 +87,7 @@ class Subscription:
         self.cursor = 0
         self._sink = sink
         self._sink.on_unsent = self._unsent
+        self._sink.on_lost = self.close
         self._broadcaster = broadcaster
         self._log = log
         self._spawn = spawn
@@ -136,8 +138,8 @@ class Subscription:
 
     # What the broadcaster asks for.
 
-    def direct(self) -> Direct | None:
-        """The way past all layers, while nothing is unsent."""
+    def direct(self) -> int | None:
+        """The file to write to past all layers, while nothing is unsent."""
         return self._sink.direct()
 
     def write(self, data: bytes) -> bool:

@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from hub.connection import Connection
-from hub.crowd import Crowd, Direct
+from hub.crowd import Crowd
 
 HIGH_WATER = 300_000
 
@@ -33,12 +33,13 @@ class Client:
     def __init__(self, crowd: Crowd["Client"], transport: asyncio.Transport, theirs: socket.socket) -> None:
         self.connection = Connection(transport, self._never)
         self.connection.on_unsent = lambda: crowd.hold(self)
+        self.connection.on_lost = lambda: crowd.discard(self)
         self.transport, self.theirs = transport, theirs
 
     async def _never(self) -> None:
         """A sign of life that is not asked for."""
 
-    def direct(self) -> Direct | None:
+    def direct(self) -> int | None:
         return self.connection.direct()
 
     def write(self, data: bytes) -> bool:
@@ -125,20 +126,41 @@ async def test_other_writes_first() -> None:
 async def test_nothing_after_the_end() -> None:
     """A connection that closes takes nothing more, whoever has its file's number by then."""
     crowd = Crowd[Client]()
-    async with client(crowd) as member:
-        descriptor = member.direct()[0]  # type: ignore[index]
+    async with client(crowd) as member, client(crowd) as other:
+        descriptor = member.direct()
         member.transport.abort()
         others = []
-        for _ in range(3):  # turns of the loop until the number is free
+        while descriptor not in [each.fileno() for each in others]:  # turns of the loop until the number is free
+            assert len(others) < 100
+            crowd.write(b"for somebody else")
             await asyncio.sleep(0)
             others += socket.socketpair()
-        assert descriptor in [each.fileno() for each in others]
         crowd.write(b"for somebody else")
         for each in others:
             with pytest.raises(BlockingIOError):
                 each.recv(10, socket.MSG_DONTWAIT)
         for each in others:
             each.close()
+        assert len(crowd) == 1 and other.has()
+
+
+@on_both_loops
+async def test_come_and_go() -> None:
+    """Whoever is in gets each piece once, in whatever order they came and went."""
+    crowd = Crowd[Client]()
+    async with client(crowd) as a, client(crowd) as b, client(crowd) as c:
+        for inside in ([a, b, c], [b, c], [c, b], [b], [], [a], [a, c], [c]):
+            for each in (a, b, c):
+                crowd.discard(each)
+                crowd.discard(each)
+            for each in inside:
+                crowd.add(each)
+                crowd.add(each)
+            crowd.discard(a) if a not in inside else crowd.hold(a)
+            assert len(crowd) == len(inside)
+            crowd.write(b"note")
+            await asyncio.sleep(0)
+            assert [each.has() for each in (a, b, c)] == [b"note" if each in inside else b"" for each in (a, b, c)]
 
 
 @on_both_loops
