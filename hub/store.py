@@ -68,7 +68,7 @@ class Store(Pool):
         Raises Refused if any of them is refused (then none was inserted), or Unavailable.
         """
         rows = await self.fetch("select rowid, seq from note_publish($1)", encode(drafts).decode())
-        return [None if row["rowid"] is None else Placed(row["rowid"], row["seq"]) for row in rows]
+        return [None if rowid is None else Placed(rowid, seq) for rowid, seq in rows]
 
     async def events(self, after: int, until: int | None, topics: Sequence[str] | None, limit: int) -> list[Event]:
         """The log's events with after < seq <= until (None: all there are) of some topics (None: all), in order.
