@@ -5,7 +5,9 @@ itself refuses as Refused. It knows no table.
 """
 
 import asyncio
+import contextlib
 import random
+import time
 from collections.abc import Iterator
 from typing import Any
 from weakref import WeakSet
@@ -16,6 +18,7 @@ from hub.codec import CommandError
 from hub.protocol import Error
 
 TIMEOUT = 10.0  # seconds for one statement of a client's request
+IDLE = 300.0  # seconds without use after which a connection is not trusted any more: firewalls forget it
 SERVER_SETTINGS = {
     "application_name": "notes-hub",
     "search_path": "public",
@@ -78,20 +81,35 @@ async def connect(
     return await asyncpg.connect(url, timeout=timeout, command_timeout=command_timeout, server_settings=settings)
 
 
-class Pool:
-    """At most `size` connections for statements that each stand alone."""
+async def _as_it_is(_: asyncpg.Connection) -> None:
+    """Instead of asyncpg's reset, a round trip after each statement: ours leave nothing behind in a session."""
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except CONNECTION_ERRORS as error:
+        raise Unavailable(str(error) or type(error).__name__) from error
+    except asyncpg.PostgresError as error:
+        raise Refused(str(error).partition("\n")[0]) from error  # its detail shows the row, its own or another's
+
+
+class Database:
+    """Connections for statements that each stand alone: a pool of at most `size`, and one that is kept."""
 
     def __init__(self, url: str, size: int) -> None:
         self._url = url
         self._connections: WeakSet[asyncpg.Connection] = WeakSet()
+        self._kept: asyncpg.Connection | None = None
+        self._used = 0.0  # when the kept one was last used
         self._pool = asyncpg.create_pool(
             url,
             min_size=0,
             max_size=size,
             connect=self._connect,
-            timeout=TIMEOUT,
-            command_timeout=TIMEOUT,
-            server_settings=SERVER_SETTINGS,
+            reset=_as_it_is,
+            max_inactive_connection_lifetime=IDLE,
         )
 
     async def open(self) -> None:
@@ -101,12 +119,19 @@ class Pool:
     async def close(self) -> None:
         """Give back the connections, by force if they do not answer."""
         try:
-            await asyncio.wait_for(self._pool.close(), 3)
+            async with asyncio.timeout(3):
+                if self._kept is not None:
+                    await self._kept.close()
+                await self._pool.close()
         except (TimeoutError, *CONNECTION_ERRORS):
+            self.abandon()
             self._pool.terminate()
 
-    async def _connect(self, *args: Any, **options: Any) -> asyncpg.Connection:
-        connection = await asyncpg.connect(*args, **options)
+    async def _connect(self, *_: Any, **__: Any) -> asyncpg.Connection:
+        try:
+            connection = await connect(self._url, command_timeout=TIMEOUT)
+        except asyncpg.PostgresError as error:  # one that is being restored may be missing or closed
+            raise Unavailable(str(error)) from error
         self._connections.add(connection)
         return connection
 
@@ -118,14 +143,25 @@ class Pool:
 
     async def fetch(self, sql: str, *args: object) -> Any:
         """The rows of a statement. Raises Unavailable or Refused."""
-        connected = False
-        try:
+        with _told():
             async with self._pool.acquire() as connection:
-                connected = True
                 return await connection.fetch(sql, *args)
-        except CONNECTION_ERRORS as error:
-            raise Unavailable(str(error) or type(error).__name__) from error
-        except asyncpg.PostgresError as error:
-            if not connected:  # a database that is being restored may be missing, or closed, for a while
-                raise Unavailable(str(error)) from error
-            raise Refused(str(error).partition("\n")[0]) from error  # its detail shows the row, its own or another's
+
+    async def fetch_next(self, sql: str, *args: object) -> Any:
+        """The same over the kept connection, for one caller whose statements follow each other closely.
+
+        The pool would let a few turns of the event loop go by between them, each as long as the
+        hub's other work makes it. Raises Unavailable or Refused.
+        """
+        now = time.monotonic()
+        if self._kept is not None and now - self._used > IDLE:
+            self._kept.terminate()
+        self._used = now
+        with _told():
+            if self._kept is None or self._kept.is_closed():
+                self._kept = await self._connect()
+            try:
+                return await self._kept.fetch(sql, *args)
+            except CONNECTION_ERRORS:
+                self._kept.terminate()
+                raise

@@ -54,7 +54,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_frame: Annotated[Count, about("Largest WebSocket message accepted from a client.")] = 64 << 10
     max_topics: Annotated[Count, about("Most topics that one client may subscribe to.")] = 128
     max_batch: Annotated[Count, about("Most notes written to Postgres in one statement.")] = 1000
-    pool_size: Annotated[Count, about("Database connections for reading and writing; one more listens.")] = 4
+    pool_size: Annotated[Count, about("Database connections at most; one more publishes, one listens.")] = 4
     ping_interval: Annotated[Seconds, about("Silence after which a client is pinged, a stream gets a heartbeat.")] = (
         25.0
     )

@@ -5,7 +5,7 @@ own) and decides nothing about clients.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import msgspec
 
 from hub.broadcaster import Event
 from hub.codec import encode
-from hub.database import Pool
+from hub.database import Database
 from hub.protocol import Deleted, Note, Reset
 
 TRUNCATED = "all notes were removed"
@@ -58,17 +58,18 @@ class Health(NamedTuple):
     queue_usage: float  # how full the database's notify queue is, 0 to 1
 
 
-class Store(Pool):
-    """The notes and the log, through a pool of `size` connections."""
+class Store(Database):
+    """The notes and the log."""
 
-    async def publish(self, drafts: Sequence[Draft]) -> list[Placed | None]:
+    async def publish(self, drafts: Sequence[Draft]) -> Iterable[Placed | None]:
         """Insert notes in one transaction, in order; None where a trigger of the database's owner dropped one.
 
-        A draft whose author and key exist already gives the place of the note that has them.
+        A draft whose author and key exist already gives the place of the note that has them. The
+        places are made as they are read: the next batch can be sent before. One caller at a time.
         Raises Refused if any of them is refused (then none was inserted), or Unavailable.
         """
-        rows = await self.fetch("select rowid, seq from note_publish($1)", encode(drafts).decode())
-        return [None if rowid is None else Placed(rowid, seq) for rowid, seq in rows]
+        rows = await self.fetch_next("select rowid, seq from note_publish($1)", encode(drafts).decode())
+        return (None if rowid is None else Placed(rowid, seq) for rowid, seq in rows)
 
     async def events(self, after: int, until: int | None, topics: Sequence[str] | None, limit: int) -> list[Event]:
         """The log's events with after < seq <= until (None: all there are) of some topics (None: all), in order.

@@ -7,7 +7,7 @@ in the order of the submissions, after the commit. One refused note never fails 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import structlog
@@ -34,7 +34,7 @@ DROPPED = Error("refused", "The database did not keep the note.", "A trigger on 
 class Target(Protocol):
     """Where the notes go."""
 
-    async def publish(self, drafts: Sequence[Draft]) -> list[Placed | None]:
+    async def publish(self, drafts: Sequence[Draft]) -> Iterable[Placed | None]:
         """Insert all or none, in order. Raises Refused or Unavailable."""
 
 
@@ -110,13 +110,13 @@ class Writer:
         else:
             self.batches += 1
             self.written += len(batch)
-            self._answer(batch, [place or DROPPED for place in places])
+            self._answer(batch, (place or DROPPED for place in places))
 
-    def _answer(self, batch: Batch, results: Sequence[Placed | Error]) -> None:
+    def _answer(self, batch: Batch, results: Iterable[Placed | Error]) -> None:
         """Soon, not now: the next batch is on its way to the database before this one's clients hear."""
         self._loop.call_soon(_call, batch, results)
 
 
-def _call(batch: Batch, results: Sequence[Placed | Error]) -> None:
+def _call(batch: Batch, results: Iterable[Placed | Error]) -> None:
     for (_, answer), result in zip(batch, results, strict=True):
         answer(result)

@@ -11,13 +11,21 @@ from hub.database import Refused, Unavailable, backoff
 from hub.protocol import Deleted, Note, Reset
 from hub.store import Draft, Placed, Store
 
+OURS = "from pg_stat_activity where application_name = 'notes-hub' and datname = current_database()"
 
-@pytest.fixture
-async def store(url: str) -> AsyncIterator[Store]:
+
+@contextlib.asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Store]:
     made = Store(url, 4)
     await made.open()
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Store]:
+    async with opened(url) as made:
+        yield made
 
 
 def draft(body: str, key: str | None = None, topic: str = "lobby", author: str | None = None) -> Draft:
@@ -25,9 +33,9 @@ def draft(body: str, key: str | None = None, topic: str = "lobby", author: str |
 
 
 async def placed(store: Store, *drafts: Draft) -> list[Placed]:
-    places = await store.publish(drafts)
-    assert None not in places
-    return places  # type: ignore[return-value]
+    places = [place for place in await store.publish(drafts) if place]
+    assert len(places) == len(drafts)
+    return places
 
 
 async def bodies(store: Store, **options: object) -> list[str]:
@@ -73,12 +81,15 @@ async def test_a_key_is_free_again_with_its_note(store: Store, database: asyncpg
     assert second.rowid > first.rowid
 
 
-async def test_concurrent_retries(store: Store) -> None:
-    """The same keys from many batches at once are one note each, whoever is first, and all are told the same place."""
-    batches = [[draft(str(key), f"k{key}") for key in range(5)] for _ in range(12)]
-    async with asyncio.TaskGroup() as tasks:
-        answers = [tasks.create_task(placed(store, *batch)) for batch in batches]
-    assert len({tuple(answer.result()) for answer in answers}) == 1
+async def test_concurrent_retries(url: str, store: Store) -> None:
+    """The same keys from many hubs at once are one note each, whoever is first, and all are told the same place."""
+
+    async def publish() -> list[Placed]:
+        async with opened(url) as another:
+            return await placed(another, *(draft(str(key), f"k{key}") for key in range(5)))
+
+    answers = await asyncio.gather(*(publish() for _ in range(12)))
+    assert all(answer == answers[0] for answer in answers)
     assert len(await bodies(store)) == 5
 
 
@@ -118,13 +129,39 @@ async def test_unavailable(server: str) -> None:
 async def test_a_broken_connection_is_unavailable_once(store: Store, database: asyncpg.Connection) -> None:
     """A connection that was cut gives Unavailable at most; the next question has a fresh one."""
     await store.head()
-    await database.execute(
-        "select pg_terminate_backend(pid) from pg_stat_activity"
-        " where application_name = 'notes-hub' and datname = current_database()"
-    )
-    with contextlib.suppress(Unavailable):
-        await store.head()
-    assert await store.head() == 0
+    await placed(store, draft("a"))
+    assert await database.fetchval(f"select count(pg_terminate_backend(pid)) {OURS}") == 2
+    for question in (store.head, lambda: store.publish([draft("b")])):
+        with contextlib.suppress(Unavailable):
+            await question()
+    await store.head()
+    (place,) = await placed(store, draft("c"))
+    assert await store.head() == place.seq
+
+
+async def test_the_kept_connection(store: Store, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publishing has one connection for itself, which does nothing else in between, until it was idle for long."""
+
+    async def last() -> list[tuple[int, str]]:
+        return [tuple(row) for row in await database.fetch(f"select pid, query {OURS}")]
+
+    await placed(store, draft("a"))
+    ((pid, query),) = await last()
+    assert "note_publish" in query
+    await placed(store, draft("b"))
+    assert await last() == [(pid, query)]
+    monkeypatch.setattr("hub.database.IDLE", -1.0)
+    await placed(store, draft("c"))
+    async with asyncio.timeout(5):
+        while pid in [other for other, _ in await last()]:
+            await asyncio.sleep(0.01)
+    assert await bodies(store) == ["a", "b", "c"]
+
+
+async def test_nothing_after_a_statement(store: Store, database: asyncpg.Connection) -> None:
+    """A statement is one round trip: no other follows it to reset the connection."""
+    await store.head()
+    assert "note_event" in await database.fetchval(f"select query {OURS}")
 
 
 async def test_pages_of_notes(store: Store) -> None:
