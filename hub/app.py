@@ -27,6 +27,7 @@ from hub.replay import Replay
 from hub.settings import Settings
 from hub.sockets import BACKLOG
 from hub.store import Store
+from hub.uring import Uring
 from hub.writer import Writer
 
 log = structlog.get_logger()
@@ -71,7 +72,8 @@ async def running(settings: Settings, url: str) -> AsyncIterator[Hub]:
     loop = asyncio.get_running_loop()
     store = Store(url, settings.pool_size)
     await store.open()
-    broadcaster = Broadcaster(loop.call_soon, loop.call_later, settings.ring_bytes)
+    uring = _uring()
+    broadcaster = Broadcaster(loop.call_soon, loop.call_later, settings.ring_bytes, uring=uring)
     listener = Listener(url, store, broadcaster, settings.check_interval)
     writer = Writer(store, settings.max_batch)
     try:
@@ -95,6 +97,16 @@ async def running(settings: Settings, url: str) -> AsyncIterator[Hub]:
                 task.cancel()
     finally:
         await store.close()
+        if uring:
+            uring.close()
+
+
+def _uring() -> Uring | None:
+    try:
+        return Uring()
+    except OSError as error:
+        log.info("no_io_uring", reason=str(error), instead="a system call for each client")
+        return None
 
 
 async def _part(name: str, work: Coroutine[Any, Any, None]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hub.crowd import Crowd, Member
 from hub.protocol import ALL, Deleted, Message, Note, Reset
+from hub.uring import Uring
 from hub.wire import Format
 
 if TYPE_CHECKING:
@@ -79,10 +80,10 @@ class Audience:
 
     __slots__ = ("format", "members", "parts", "topics")
 
-    def __init__(self, format: Format, topics: frozenset[str]) -> None:
+    def __init__(self, format: Format, topics: frozenset[str], uring: Uring | None) -> None:
         self.format = format
         self.topics = topics
-        self.members: Crowd[Subscriber] = Crowd()
+        self.members: Crowd[Subscriber] = Crowd(uring)
         self.parts: list[bytes] = []
 
 
@@ -98,12 +99,14 @@ class Broadcaster:
         later: Callable[[float, Callable[[], None]], object],
         ring_bytes: int,
         clock: Callable[[], float] = time.perf_counter,
+        uring: Uring | None = None,
     ) -> None:
         self.head = 0
         self.flushes = self.deliveries = 0
         self._schedule = schedule
         self._later = later
         self._clock = clock
+        self._uring = uring
         self._flushed = self._took = 0.0  # when the last flush ended, and how long it took
         self._pending: list[Event] = []
         self._audiences: dict[tuple[Format, frozenset[str]], Audience] = {}
@@ -183,7 +186,7 @@ class Broadcaster:
         key = (subscriber.format, subscriber.topics)
         audience = self._audiences.get(key)
         if audience is None:
-            audience = self._audiences[key] = Audience(*key)
+            audience = self._audiences[key] = Audience(*key, self._uring)
             for topic in audience.topics:
                 self._by_topic.setdefault(topic, set()).add(audience)
         audience.members.add(subscriber)

@@ -1,14 +1,18 @@
 """Many clients that get the very same bytes, each by one call of the kernel's.
 
 Owns who of them can be written to at once and who holds bytes that are still unsent, and nothing of
-what the bytes mean. To thousands of clients the kernel's part is nearly all of the cost, so a client
-that holds nothing is written to in one tight loop over file numbers, past every layer of ours and of
-the event loop's; nothing else of a client is touched, since its objects are in no near cache.
+what the bytes mean. To thousands of clients the kernel's part is nearly all of the cost, so those
+that hold nothing are written to by their file numbers, in one call where the kernel can do that (`uring`), past every
+layer of ours and of the event loop's; nothing else of a client is touched, since its objects are in no near cache.
 """
 
 import os
 from array import array
 from typing import Generic, Protocol, TypeVar
+
+from hub.uring import MOST_BYTES, Uring
+
+WORTH_IT = 16  # clients; to fewer, a call for each is cheaper than one for all
 
 
 class Member(Protocol):
@@ -31,9 +35,10 @@ class Crowd(Generic[M]):
     file is about to be closed must be discarded before: the number may be another's at once.
     """
 
-    __slots__ = ("_direct", "_files", "_held", "_places")
+    __slots__ = ("_direct", "_files", "_held", "_places", "_uring")
 
-    def __init__(self) -> None:
+    def __init__(self, uring: Uring | None = None) -> None:
+        self._uring = uring
         self._direct: list[M] = []
         self._files = array("i")  # of those, in the same order
         self._places: dict[M, int] = {}  # where in that order
@@ -69,18 +74,27 @@ class Crowd(Generic[M]):
 
     def write(self, data: bytes) -> list[M]:
         """Write to all; gives those that now hold more than they should."""
-        size, write = len(data), os.write
         slow: list[tuple[M, bytes]] = [(member, data) for member in self._held]
-        for place, descriptor in enumerate(self._files):
-            try:
-                sent = write(descriptor, data)
-            except OSError:  # the kernel's buffer is full, or the client is gone: the member finds out which
-                sent = 0
-            if sent < size:
-                slow.append((self._direct[place], data[sent:]))
+        if self._uring and len(self._files) >= WORTH_IT and len(data) <= MOST_BYTES:
+            short = self._uring.send(self._files, data)
+        else:
+            short = self._send(data)
+        slow += ((self._direct[place], data[sent:]) for place, sent in short)
         full = []
         for member, rest in slow:
             if not member.write(rest):
                 full.append(member)
             self.add(member)
         return full
+
+    def _send(self, data: bytes) -> list[tuple[int, int]]:
+        """As Uring.send, by a call for each."""
+        size, write, short = len(data), os.write, []
+        for place, descriptor in enumerate(self._files):
+            try:
+                sent = write(descriptor, data)
+            except OSError:  # the kernel's buffer is full, or the client is gone: the member finds out which
+                sent = 0
+            if sent < size:
+                short.append((place, sent))
+        return short

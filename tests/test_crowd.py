@@ -1,9 +1,9 @@
 """The crowd over real sockets: at once where nothing waits, in order where something does, never to a stranger."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -11,17 +11,21 @@ import uvloop
 
 from hub.connection import Connection
 from hub.crowd import Crowd
+from hub.uring import Uring
+from tests.test_uring import needs_uring
 
 HIGH_WATER = 300_000
 
 
-def on_both_loops(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Any], None]:
-    """Run a test on asyncio's own event loop and on uvloop: their transports differ."""
+def in_all_ways(test: Callable[[Crowd["Client"]], Coroutine[Any, Any, None]]) -> Callable[[Any, Any, Any], None]:
+    """Run a test on asyncio's own event loop and on uvloop, as their transports differ; with a ring and without."""
 
     @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-    def run(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-        with asyncio.Runner(loop_factory=loop) as runner:
-            runner.run(test())
+    @pytest.mark.parametrize("one_call", [pytest.param(True, marks=needs_uring), False], ids=["one call", "calls"])
+    def run(loop: Callable[[], asyncio.AbstractEventLoop], one_call: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("hub.crowd.WORTH_IT", 1)
+        with contextlib.ExitStack() as opened, asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(test(Crowd(opened.enter_context(Uring()) if one_call else None)))
 
     run.__doc__ = test.__doc__
     return run
@@ -59,7 +63,7 @@ class Client:
         return received
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def client(crowd: Crowd[Client]) -> AsyncIterator[Client]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         theirs = socket.create_connection(server.getsockname())
@@ -76,10 +80,9 @@ async def client(crowd: Crowd[Client]) -> AsyncIterator[Client]:
         await asyncio.sleep(0)
 
 
-@on_both_loops
-async def test_written_at_once() -> None:
+@in_all_ways
+async def test_written_at_once(crowd: Crowd[Client]) -> None:
     """While nothing waits, bytes are with every client before the event loop turns."""
-    crowd = Crowd[Client]()
     async with client(crowd) as one, client(crowd) as other:
         assert crowd.write(b"note") == []
         assert (one.has(), other.has(), len(crowd)) == (b"note", b"note", 2)
@@ -88,10 +91,9 @@ async def test_written_at_once() -> None:
         assert (one.has(), other.has(), len(crowd)) == (b"", b"more", 1)
 
 
-@on_both_loops
-async def test_nothing_overtakes() -> None:
+@in_all_ways
+async def test_nothing_overtakes(crowd: Crowd[Client]) -> None:
     """What the kernel does not take waits, all that comes later waits behind it, and the others don't."""
-    crowd = Crowd[Client]()
     async with client(crowd) as slow, client(crowd) as quick:
         pieces = [bytes([65 + number]) * 70_000 for number in range(20)]
         told = []
@@ -109,10 +111,9 @@ async def test_nothing_overtakes() -> None:
         assert await slow.receives(12) == b"then at once"
 
 
-@on_both_loops
-async def test_other_writes_first() -> None:
+@in_all_ways
+async def test_other_writes_first(crowd: Crowd[Client]) -> None:
     """What a connection has written by itself and the kernel has not taken goes out before what the crowd gets."""
-    crowd = Crowd[Client]()
     async with client(crowd) as member:
         member.connection.write(b"r" * 1_000_000)  # a reply, say
         received = member.has()
@@ -122,10 +123,9 @@ async def test_other_writes_first() -> None:
         assert received.endswith(b"rnote")
 
 
-@on_both_loops
-async def test_nothing_after_the_end() -> None:
+@in_all_ways
+async def test_nothing_after_the_end(crowd: Crowd[Client]) -> None:
     """A connection that closes takes nothing more, whoever has its file's number by then."""
-    crowd = Crowd[Client]()
     async with client(crowd) as member, client(crowd) as other:
         descriptor = member.direct()
         member.transport.abort()
@@ -144,10 +144,9 @@ async def test_nothing_after_the_end() -> None:
         assert len(crowd) == 1 and other.has()
 
 
-@on_both_loops
-async def test_come_and_go() -> None:
+@in_all_ways
+async def test_come_and_go(crowd: Crowd[Client]) -> None:
     """Whoever is in gets each piece once, in whatever order they came and went."""
-    crowd = Crowd[Client]()
     async with client(crowd) as a, client(crowd) as b, client(crowd) as c:
         for inside in ([a, b, c], [b, c], [c, b], [b], [], [a], [a, c], [c]):
             for each in (a, b, c):
@@ -163,10 +162,9 @@ async def test_come_and_go() -> None:
             assert [each.has() for each in (a, b, c)] == [b"note" if each in inside else b"" for each in (a, b, c)]
 
 
-@on_both_loops
-async def test_a_client_that_is_gone() -> None:
+@in_all_ways
+async def test_a_client_that_is_gone(crowd: Crowd[Client]) -> None:
     """Writing to a client that has hung up raises nothing, and its transport sees the end of it."""
-    crowd = Crowd[Client]()
     async with client(crowd) as member, client(crowd) as other:
         member.theirs.close()
         async with asyncio.timeout(5):

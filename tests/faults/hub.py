@@ -5,6 +5,7 @@
 
 import sys
 
+from hub import crowd
 from hub.cli import main
 from hub.listener import Listener, Notification
 
@@ -20,6 +21,7 @@ def publish_whatever_is_new(self: Listener, notification: Notification) -> bool:
 
 
 if __name__ == "__main__":
+    crowd.WORTH_IT = 2  # what a hub does for many clients, the few that are here must see too
     if sys.argv[1] == "--without":
         assert sys.argv[2] == "prev", f"no such protection: {sys.argv[2]}"
         Listener._publish = publish_whatever_is_new
