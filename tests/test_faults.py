@@ -15,6 +15,7 @@ from tests.programs import ROOT, environment
 DEADLINE = 100.0  # seconds for a run, however slow the machine
 EXACT = 7.0  # seconds of faults
 CONTROL = 4.0
+TRIES = 4  # seeds for a control: by luck, or on a slow machine, nothing may go wrong for some seconds
 
 
 async def run(seed: int, seconds: float, *options: str) -> tuple[int, str]:
@@ -48,8 +49,14 @@ async def test_nothing_is_lost_or_doubled_under_faults() -> None:
 @pytest.mark.parametrize("names", [("lock", "prev"), ("dedup", "key")], ids=" and ".join)
 async def test_controls_fail(names: tuple[str, ...]) -> None:
     """Without one of the protections a run is not exact, in the way that belongs to that protection."""
-    seed = random.randrange(1, 1_000_000)
-    runs = await asyncio.gather(*(run(seed, CONTROL, "--control", name) for name in names))
-    for name, (status, text) in zip(names, runs, strict=True):
+    await asyncio.gather(*(fails(name) for name in names))
+
+
+async def fails(name: str) -> None:
+    """See a control fail as it must; one seed of a few is enough, but none may fail in another way."""
+    for _ in range(TRIES):
+        status, text = await run(random.randrange(1, 1_000_000), CONTROL, "--control", name)
         print(text)
-        assert status == 0 and CONTROLS[name].expected in text and "(as it must)" in text, text
+        if ": exact (" not in text:
+            break
+    assert status == 0 and CONTROLS[name].expected in text and "(as it must)" in text, text

@@ -75,8 +75,12 @@ class Driver:
 
     def reached(self, heads: dict[str, int]) -> bool:
         """Whether it has everything up to the newest event of each of its topics, and all its notes are saved."""
-        head = max((seq for topic, seq in heads.items() if ALL in self.client.topics or topic in self.client.topics))
-        return not self.client.outbox and self.client.live and (self.client.cursor or 0) >= head
+        if self.client.outbox or not self.client.live:
+            return False
+        followed = {topic: self._open.get(ALL) or self._open.get(topic) for topic in heads}
+        # A topic may be followed only since after its newest event.
+        owed = [heads[topic] for topic, period in followed.items() if period and heads[topic] > (period.start or 0)]
+        return (self.client.cursor or 0) >= max(owed, default=0)
 
     async def _connection(self, http: aiohttp.ClientSession) -> int:
         address = self._rng.choice(self._addresses) + self._path()

@@ -51,9 +51,10 @@ CONTROLS = {
     "lock": Control("missing", frozenset({"state", "trouble"}), lock=False, faults=("listener_kill",)),
     "prev": Control("missing", frozenset({"state"}), hub_options=("--without", "prev"), faults=("cut",)),
     # Old events come again: within a topic's record twice, or from before its start, where they are out of order.
+    # New ones of a subscription that has ended come before the old ones of the next, and end a record too early.
     "dedup": Control(
         "twice",
-        frozenset({"order", "unknown", "state"}),
+        frozenset({"order", "unknown", "state", "missing"}),
         client=BelievingClient,
         habits=Habits(hop=1.5, stale=0.9),
         faults=("cut",),
