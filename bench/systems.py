@@ -26,11 +26,12 @@ from hub.protocol import LOBBY, Note
 PADDING = "x" * 7  # a hub's frame then has about 200 bytes
 INSERT = "insert into note (username, body) select 'gb', unnest($1::text[])"
 READY_SECONDS = 30.0
-LIMIT, HUB = "limit (C)", "notes-hub"
+LIMIT, HUB, WITHOUT = "limit (C)", "notes-hub", "notes-hub without io_uring"
+HUBS = {HUB: "hub", WITHOUT: "bench.without_uring"}  # modules
 
 
 class System(NamedTuple):
-    """A system: `command` is empty for the limit and the hub, `most` the clients that it can serve."""
+    """A system: `command` is empty for the limit and the hubs, `most` the clients that it can serve."""
 
     name: str
     command: list[str]
@@ -65,7 +66,7 @@ class Limit(NamedTuple):
 
 def available() -> list[System]:
     """The limit, the hub, and those of the peers that are to be had here."""
-    systems = [SYSTEM_LIMIT, System(HUB, [], "/ws", "ws")]
+    systems = [SYSTEM_LIMIT, *(System(name, [], "/ws", "ws") for name in HUBS)]
     try:
         from bench import peers
     except ImportError as error:
@@ -91,8 +92,8 @@ async def running(
     async def publish(marks: list[int]) -> object:
         return await database.execute(INSERT, [body(each) for each in marks])
 
-    if system.name == HUB:
-        async with serving(url, core=core) as (address, process):
+    if system.name in HUBS:
+        async with serving(url, core=core, module=HUBS[system.name]) as (address, process):
             yield Running(int(address.rpartition(":")[2]), process.pid, publish)
     else:
         async with _peer(system, url, core) as (port, pid):
