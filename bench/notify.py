@@ -14,7 +14,7 @@ import asyncpg
 
 from bench.parts import cpu, embedded_database
 from hub import migrations
-from hub.listener import CHANNEL
+from hub.notification import CHANNEL
 
 LISTENERS = (0, 1, 2, 4, 8, 16)
 MANY = (0, 1, 4, 16, 64)

@@ -16,7 +16,7 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from hub import connection, embedded, metrics, migrations, origins, routes, siblings
+from hub import connection, embedded, health, metrics, migrations, origins, routes, siblings
 from hub.assets import Assets
 from hub.broadcaster import Broadcaster
 from hub.database import CONNECTION_ERRORS, backoff, connect
@@ -136,9 +136,9 @@ def application(hub: Hub, place: Place | None = None) -> web.Application:
     allowed = hub.settings.origins
     app = web.Application(middlewares=[origins.middleware(allowed), routes.errors], client_max_size=MAX_BODY)
     app[routes.HUB] = hub
-    app[routes.COUNTS] = counts
+    app[health.COUNTS] = counts
     app[routes.ASSETS] = assets = Assets()
-    app.add_routes([*routes.routes, *assets.routes()])
+    app.add_routes([*routes.routes, *health.routes, *assets.routes()])
     app.on_response_prepare.append(origins.headers(allowed))
     app.on_shutdown.append(farewell)
     return app

@@ -7,7 +7,7 @@ browser, a test) carries the bytes. Standard library and msgspec only.
 
 import random
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import urlencode
 from uuid import uuid4
 
@@ -33,37 +33,11 @@ from hub.protocol import (
     Welcome,
     may_reconnect,
 )
+from hub.signals import Accepted, Interrupted, Rejected, Signal
 
 FIRST_DELAY: Final = 0.5  # seconds; the limit of the first wait, doubled with each attempt that fails
 LONGEST_DELAY: Final = 15.0
 RETRY: Final = 1.0  # seconds before a note is sent again that the hub could not save just now
-
-
-class Interrupted(NamedTuple):
-    """The connection is gone. After `delay` seconds it is tried anew and goes on where it was; None: it is not."""
-
-    code: int
-    reason: str
-    delay: float | None
-
-
-class Accepted(NamedTuple):
-    """The note that was published under `key` is committed."""
-
-    key: str
-    seq: int
-    rowid: int
-
-
-class Rejected(NamedTuple):
-    """The note that was published under `key` was not saved and is not sent again."""
-
-    key: str
-    error: Error
-
-
-# What a user learns. A Reset is a gap that nothing can fill; a CaughtUp says that what follows is live.
-Signal = Note | Deleted | Reset | CaughtUp | Status | Page | Error | Interrupted | Accepted | Rejected
 
 
 def backoff(uniform: Callable[[float, float], float] = random.uniform) -> Iterator[float]:

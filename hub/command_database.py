@@ -18,7 +18,7 @@ from hub import app, check, embedded, migrations
 from hub.command import main, options, run
 from hub.database import connect
 from hub.embedded_files import binary
-from hub.listener import CHANNEL
+from hub.notification import CHANNEL
 from hub.settings import Settings, unknown
 from hub.store import Store
 

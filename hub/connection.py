@@ -27,8 +27,8 @@ class Connection:
         self.pinged_at: float | None = None
         self.given_up = False  # it was told to end
         self.sent = self._written = 0
-        self.on_unsent: Callable[[], None] = _nothing
-        self.on_lost: Callable[[], None] = _nothing
+        self.on_unsent: Callable[[], None] = _nothing  # called when a write has left something unsent
+        self.on_lost: Callable[[], None] = _nothing  # called before the file that `direct` gave is closed
         self._transport = transport
         self._descriptor = _descriptor(transport)
         if self._descriptor is not None:

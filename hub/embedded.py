@@ -11,12 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
@@ -29,21 +26,20 @@ import structlog
 if sys.platform != "win32":
     import fcntl
 
+from hub.embedded_cluster import Cluster
 from hub.embedded_files import (
     EmbeddedError,
     binary,
-    is_postmaster,
     make_private,
     readable,
     socket_dir,
 )
-from hub.embedded_programs import Programs, stop
+from hub.embedded_programs import stop
 from hub.embedded_user import give, identity
 
 log = structlog.get_logger()
 
 START_SECONDS = 30  # until the server must accept connections; a crash recovery is part of it
-PREVIOUS_SECONDS = 20  # until the Postgres of a killed owner must have ended
 LOG_BYTES = 5_000_000
 BACKOFF_SECONDS = (0.1, 5.0)  # first and longest pause before a server that exited is started again
 SETTINGS = {
@@ -58,16 +54,6 @@ SETTINGS = {
     "log_destination": "stderr",
 }
 FAST_SETTINGS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
-INITDB = (
-    "--username=postgres",
-    "--encoding=UTF8",
-    "--locale=C",
-    "--locale-provider=builtin",
-    "--builtin-locale=C.UTF-8",
-    "--auth-local=trust",
-    "--auth-host=reject",
-    "--no-instructions",
-)
 # Linux can signal a child when its parent dies (prctl(2)). Elsewhere a shell waits for the end of a pipe that only
 # the parent holds. It ignores the signals that _stop sends to the group; Postgres sets handlers of its own for both.
 GUARDED = sys.platform != "linux"
@@ -107,7 +93,7 @@ async def running(data_dir: Path, *, fast: bool = False) -> AsyncIterator[str]:
             await _end(keeper)
 
 
-class _Server(Programs):
+class _Server(Cluster):
     def __init__(self, data_dir: Path, fast: bool) -> None:
         super().__init__(data_dir)
         self.fast = fast
@@ -184,7 +170,7 @@ class _Server(Programs):
             await self.check_version()
             give(self.pgdata, uid)
         else:
-            await self.create(uid)
+            await self.create(uid, *(["--no-sync"] if self.fast else []))
         settings = (
             SETTINGS
             | (FAST_SETTINGS if self.fast else {})
@@ -213,50 +199,6 @@ class _Server(Programs):
             log.warning("postgres_exited", data_dir=str(self.data_dir), code=code)
             raise self.failure(
                 "postgres", code, os.pread(server_log.fileno(), LOG_BYTES, start).decode(errors="replace")
-            )
-
-    async def wait_for_previous(self) -> None:
-        """The Postgres of an owner that was killed may still be shutting down."""
-        give_up = time.monotonic() + PREVIOUS_SECONDS
-        while (pid := self.recorded_pid()) and is_postmaster(pid, self.pgdata):
-            if time.monotonic() > give_up:
-                raise EmbeddedError(
-                    f"another Postgres (process {pid}) keeps running in {self.data_dir}: stop it (kill -INT {pid})"
-                )
-            await asyncio.sleep(0.02)
-
-    async def create(self, uid: int) -> None:
-        """Make the cluster in a folder beside, then rename: a start killed half-way leaves nothing in the way."""
-        for leftover in self.data_dir.glob("initdb-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        new = Path(tempfile.mkdtemp(prefix="initdb-", dir=self.data_dir))
-        try:
-            give(new, uid)
-            await self.run("initdb", "-D", str(new), *INITDB, *(["--no-sync"] if self.fast else []))
-            await self.run(
-                "postgres",
-                "--single",
-                "-D",
-                str(new),
-                "-c",
-                "exit_on_error=on",
-                "postgres",
-                stdin=b"CREATE DATABASE notes;\n",
-            )
-            new.rename(self.pgdata)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
-
-    async def check_version(self) -> None:
-        """Only its own major version reads a data folder (Postgres manual, "Upgrading a PostgreSQL Cluster")."""
-        file = self.pgdata / "PG_VERSION"
-        if not file.exists():
-            raise EmbeddedError(f"{self.pgdata} is no Postgres data folder: move it away or choose another --data-dir")
-        needed = re.findall(r"\d+", await self.run("postgres", "-V"))[0]
-        if (found := file.read_text().strip()) != needed:
-            raise EmbeddedError(
-                f"{self.data_dir} was made by Postgres {found}, this is Postgres {needed}: dump it with the "
-                "old version (pg_dump) and load it here, or choose another --data-dir"
             )
 
 

@@ -10,20 +10,19 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
-from datetime import datetime
 
 import asyncpg
 import msgspec
 import structlog
 
-from hub.broadcaster import Broadcaster, Event
+from hub.broadcaster import Broadcaster
 from hub.database import CONNECTION_ERRORS, Unavailable, backoff, connect
-from hub.protocol import Deleted, Note, Status
+from hub.notification import CHANNEL, Notification, decode
+from hub.protocol import Status
 from hub.store import Store
 
 log = structlog.get_logger()
 
-CHANNEL = "channel_note"
 PAGE = 1000  # events read from the log at once
 MAX_PENDING = 20_000  # notifications kept while the log is read; beyond, the log is read again
 CONNECT_TIMEOUT = 3.0  # seconds for a connection to be made, and for LISTEN
@@ -35,42 +34,6 @@ PROOF_TIMEOUT = 3.0  # seconds for a notification to ourselves to come back
 
 class NotListening(Exception):
     """LISTEN succeeds and delivers nothing; the message says what to do."""
-
-
-class Notification(msgspec.Struct, gc=False):
-    """The payload: the row's columns with `seq`, `prev` and `op`; a large row comes without its columns."""
-
-    seq: int
-    prev: int
-    op: str
-    rowid: int | None = None
-    topic: str | None = None
-    username: str | None = None
-    body: str | None = None
-    created_timestamp: datetime | None = None
-    updated_timestamp: datetime | None = None
-    key: str | None = None
-
-    def event(self) -> Event | None:
-        """The event, or None where the payload does not hold all of it."""
-        if self.op == "delete" and self.rowid is not None and self.topic is not None:
-            return Event(self.seq, self.topic, Deleted(self.seq, self.rowid, self.topic))
-        if self.username is None or self.rowid is None or self.topic is None:
-            return None
-        note = Note(
-            self.seq,
-            self.rowid,
-            self.topic,
-            self.username,
-            self.body or "",
-            self.created_timestamp,  # type: ignore[arg-type]  # a row that has one column has them all
-            self.updated_timestamp,  # type: ignore[arg-type]
-            self.key,
-        )
-        return Event(self.seq, self.topic, note)
-
-
-_decode = msgspec.json.Decoder(Notification).decode
 
 
 async def prove(connection: asyncpg.Connection, store: Store) -> None:
@@ -200,7 +163,7 @@ class Listener:
     # asyncpg runs a plain function in the order of arrival; coroutines would become tasks and overtake.
     def _on_notification(self, _connection: object, pid: int, _channel: str, payload: object) -> None:
         try:
-            notification = _decode(str(payload))
+            notification = decode(str(payload))
         except msgspec.DecodeError as error:
             # A column that is no JSON of ours, or somebody else's NOTIFY: the log knows whether it matters.
             log.warning("notification_not_understood", reason=str(error), pid=pid)

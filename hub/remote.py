@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Iterable
 
 import aiohttp
 
-from hub.client import RETRY, Accepted, Client, Interrupted, Rejected, Signal
+from hub.client import RETRY, Client
 from hub.protocol import BAD_REQUEST, LOBBY, Error
+from hub.signals import Accepted, Interrupted, Rejected, Signal
 
 MAX_UNREAD = 10_000  # signals kept for a user who does not read them; then the hub is not read either
 HEARTBEAT = 20.0  # seconds of silence after which the hub is pinged
@@ -166,7 +167,7 @@ async def connect(
 ) -> AsyncIterator[Connection]:
     """Follow topics of the hub at `url` (http or ws): after a cursor, or with the newest `last` notes, or from now.
 
-    The iterator gives notes, deletions, and signals on the connection's state (`hub.client.Signal`).
+    The iterator gives notes, deletions, and signals on the connection's state (`hub.signals.Signal`).
     It never ends by itself and never skips: whatever breaks is connected again. Raises ClosedError
     from the iterator once the hub refuses for good.
     """

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from typing import Any, TypeVar
 
-from hub.broadcaster import Event
+from hub.events import Event
 from hub.protocol import Note
 from hub.store import Store
 

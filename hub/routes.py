@@ -6,14 +6,13 @@ Who may ask at all is `origins`; the lives of streams are in `session` and `stre
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote
 
 import msgspec
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST
 
-from hub import __version__, metrics, page
+from hub import page
 from hub.assets import Assets
 from hub.codec import EXAMPLE, CommandError, convert, decode_command, encode
 from hub.database import Unavailable
@@ -25,7 +24,6 @@ from hub.store import Draft
 from hub.stream import serve_stream
 
 HUB = web.AppKey("hub", Hub)
-COUNTS: web.AppKey[metrics.Counting] = web.AppKey("counts")
 ASSETS = web.AppKey("assets", Assets)
 PAGE_NOTES = page.PAGE_NOTES
 NAME_COOKIE = "name"  # the writer's name, percent-encoded; the page's Python writes it too
@@ -209,53 +207,6 @@ async def _read_publish(request: web.Request) -> Publish:
     if not isinstance(command, Publish):
         raise CommandError(Error("invalid_message", "Only a publish can be POSTed here.", f"Send {EXAMPLE}"))
     return command
-
-
-class Health(msgspec.Struct):
-    """The answer of ``/healthz`` and ``/readyz``; positions are seqs, the queue's usage is 0 to 1."""
-
-    status: Literal["ok", "closing", "not_listening", "behind", "database_unavailable"]
-    hub: str
-    head: int
-    connections: int
-    log_head: int | None = None
-    queue_usage: float | None = None
-
-
-@routes.get("/healthz")
-async def healthz(request: web.Request) -> web.Response:
-    """Whether the process is alive; asks nobody else."""
-    hub = request.app[HUB]
-    return reply(Health("ok", __version__, hub.broadcaster.head, len(hub.connections)), Cache_Control="no-store")
-
-
-@routes.get("/readyz")
-async def readyz(request: web.Request) -> web.Response:
-    """Whether clients are served well here: listening, and at the head of the log."""
-    hub = request.app[HUB]
-    health = Health("ok", __version__, hub.broadcaster.head, len(hub.connections))
-    before = hub.broadcaster.head
-    try:
-        health.log_head = await hub.store.head()
-        health.queue_usage = (await hub.store.health()).queue_usage
-    except Unavailable:
-        health.status = "database_unavailable"
-    else:
-        # Behind the log and not moving: a busy hub is always a little behind.
-        if hub.closing:
-            health.status = "closing"
-        elif not hub.listener.ready.is_set():
-            health.status = "not_listening"
-        elif health.log_head > hub.broadcaster.head == before:
-            health.status = "behind"
-    return reply(health, 200 if health.status == "ok" else 503, Cache_Control="no-store")
-
-
-@routes.get("/metrics")
-async def get_metrics(request: web.Request) -> web.Response:
-    """The counts of this hub, of all its workers, for Prometheus."""
-    counts = await request.app[COUNTS]()
-    return web.Response(body=metrics.page(counts), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 STATUS = {"unavailable": 503, "shutting_down": 503, "refused": 422, "not_found": 404}

@@ -1,7 +1,6 @@
 """One WebSocket's life, from the welcome to the close.
 
-Owns the dialogue with one client: its commands and their replies. What happens to notes is the
-writer's, the broadcaster's and the subscription's business.
+Owns the dialogue with one client: what it sends is decoded, carried out by `commands`, and answered in order.
 """
 
 import asyncio
@@ -9,36 +8,26 @@ import itertools
 import time
 from collections.abc import Mapping
 
-import msgspec
 import structlog
 from aiohttp import WSMsgType, web
 
 from hub import origins
-from hub.address import Query, parse_query, too_many_topics
+from hub.address import Query, parse_query
 from hub.codec import CommandError, convert, decode_command, explain
+from hub.commands import Commands
 from hub.connection import Connection
 from hub.parts import Hub
 from hub.protocol import (
-    ALL,
     BAD_REQUEST,
     FORBIDDEN,
     GOING_AWAY,
-    LOBBY,
     PROTOCOL,
-    Ack,
     Command,
     Error,
-    History,
     Message,
-    Page,
-    Ping,
-    Pong,
     Publish,
     Status,
-    Subscribe,
-    Unsubscribe,
 )
-from hub.store import Draft, Placed
 from hub.subscription import DRAIN_POLL, Subscription
 from hub.wire import PING_FRAME, Format, close_frame, json_frame, pong_frame, text_frame
 from hub.writer import CLOSING
@@ -69,10 +58,9 @@ class Session(Connection):
         is_text = socket.ws_protocol == TEXT_PROTOCOL or parameters.get("format") == "text"
         self._format: Format = text_frame if is_text else json_frame
         self._query = Query()
-        self._home = LOBBY  # the topic of a note that names none
         self._subscription: Subscription | None = None
+        self._commands: Commands | None = None
         self._replies: list[bytes] = []
-        self._in_flight = 0
         self.closing = False  # our close frame is on its way
         self._done = asyncio.Event()
 
@@ -143,21 +131,20 @@ class Session(Connection):
         except CommandError as error:
             self.refuse(BAD_REQUEST, error.error)
         else:
-            self._home = self._query.home
             await self._welcome()
 
     async def _welcome(self) -> None:
-        hub = self._hub
+        hub, query = self._hub, self._query
         if not hub.listener.ready.is_set():
             self.reply(Status(False))
             await hub.listener.ready.wait()
-        if self.closing or self.gone():
-            return
-        self._subscription = hub.subscription(self, self._format)
-        topics = self._query.topics
-        self.reply(hub.welcome(topics))
-        self._flush()
-        self._subscription.open(topics, self._query.after, self._query.last)
+        subscription = self._subscription = hub.subscription(self, self._format)
+        # What a client had sent before it went away is done all the same.
+        self._commands = Commands(hub, subscription, query.home, self.reply, self._flush)
+        if not self.closing and not self.gone():
+            self.reply(hub.welcome(query.topics))
+            self._flush()
+            subscription.open(query.topics, query.after, query.last)
 
     async def _receive(self) -> None:
         for number in itertools.count(1):
@@ -178,17 +165,15 @@ class Session(Connection):
                 self.write(pong_frame(message.data))
 
     async def _on_text(self, data: bytes) -> None:
+        assert self._commands
         try:
             command = self._decode(data)
         except CommandError as error:
             self.reply(error.error)
             return
-        try:
-            await self._carry_out(command)
-        except CommandError as error:
-            self.reply(msgspec.structs.replace(error.error, id=command.id))
+        await self._commands.carry_out(command)
         # A client that does not read its replies, or publishes faster than is written, is not read either.
-        while self._in_flight >= MAX_IN_FLIGHT or self.buffered() > self._hub.settings.high_water:
+        while self._commands.in_flight >= MAX_IN_FLIGHT or self.buffered() > self._hub.settings.high_water:
             await asyncio.sleep(DRAIN_POLL)
 
     def _decode(self, data: bytes) -> Command:
@@ -205,60 +190,6 @@ class Session(Connection):
             hint = "Connect with your name in the address: …&username=NAME"
             raise CommandError(Error("no_username", "The hub does not know who you are.", hint))
         return self._query.username
-
-    async def _carry_out(self, command: Command) -> None:
-        match command:
-            case Publish():
-                self._publish(command)
-            case Subscribe():
-                self._subscribe(command)
-            case Unsubscribe():
-                self._unsubscribe(command)
-            case History():
-                await self._history(command)
-            case Ping():
-                self.reply(Pong(command.id))
-
-    def _publish(self, command: Publish) -> None:
-        id = command.id
-
-        def answer(result: Placed | Error) -> None:
-            self._in_flight -= 1
-            if isinstance(result, Error):
-                self.reply(msgspec.structs.replace(result, id=id))
-            else:
-                self.reply(Ack(id, result.seq, result.rowid))
-
-        self._in_flight += 1
-        topic = command.topic or self._home
-        self._hub.writer.submit(Draft(topic, command.username, command.body, key=command.key), answer)
-
-    def _subscribe(self, command: Subscribe) -> None:
-        assert self._subscription
-        topic, current = command.topic, self._subscription.topics
-        if ALL in current and topic != ALL:
-            hint = "Unsubscribe from `*` first, or leave it at that."
-            raise CommandError(Error("already_subscribed", "`*` covers every topic.", hint))
-        if topic not in current and topic != ALL and len(current) >= self._hub.settings.max_topics:
-            raise CommandError(too_many_topics(self._hub.settings.max_topics))
-        seq = self._hub.broadcaster.head if command.after is None else command.after
-        self.reply(Ack(command.id, seq))
-        self._flush()
-        self._subscription.add(topic, command.after)
-
-    def _unsubscribe(self, command: Unsubscribe) -> None:
-        assert self._subscription
-        current = self._subscription.topics
-        if command.topic not in current or (ALL in current and command.topic != ALL):
-            hint = f"You follow: {ALL if ALL in current else ', '.join(sorted(current)) or 'nothing'}."
-            raise CommandError(Error("not_subscribed", f"You do not follow {command.topic!r}.", hint))
-        self._subscription.remove(command.topic)
-        self.reply(Ack(command.id, self._hub.broadcaster.head))
-
-    async def _history(self, command: History) -> None:
-        topics = None if command.topic == ALL else [command.topic]
-        notes, seq = await self._hub.store.notes(topics, command.limit, command.before)
-        self.reply(Page(notes, seq, command.id))
 
 
 async def serve_socket(hub: Hub, request: web.Request) -> web.WebSocketResponse:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
-from hub.broadcaster import Event
 from hub.codec import encode
 from hub.database import Database
+from hub.events import Event
 from hub.protocol import Deleted, Note, Reset
 
 TRUNCATED = "all notes were removed"

@@ -1,19 +1,21 @@
 """One client's place in the stream: live, or catching up.
 
-Owns the cursor and the topics of a subscription and the way from any cursor to live: pages from the
-broadcaster's ring, or from the log where that does not reach back far enough, written only as fast
-as the client takes them. It holds no events of its own, so a slow client costs its send
-buffer and one page. It knows neither the socket library nor the database.
+Owns the way from any `place` in the log to live: pages from the broadcaster's ring, or from the log where that
+does not reach back far enough, written only as fast as the client takes them. It holds no events of its own,
+so a slow client costs its send buffer and one page. It knows neither the socket library nor the database.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import structlog
 
-from hub.broadcaster import Broadcaster, Event
+from hub.broadcaster import Broadcaster
+from hub.connection import Connection
 from hub.database import Unavailable, backoff
+from hub.events import Event
+from hub.place import Place, Start
 from hub.protocol import ALL, CaughtUp, Message, Note, Reset
 from hub.wire import Format
 
@@ -21,26 +23,6 @@ log = structlog.get_logger()
 
 UNKNOWN_CURSOR = "the cursor is not a position of this log"
 DRAIN_POLL = 0.02  # seconds between looks at a full send buffer; asyncio tells only the transport's protocol
-
-
-class Sink(Protocol):
-    """Where the bytes go."""
-
-    on_unsent: Callable[[], None]  # called when a write has left something unsent
-
-    on_lost: Callable[[], None]  # called before the file that `direct` gave is closed
-
-    def direct(self) -> int | None:
-        """The file to write to past all layers, for a client for whom nothing is unsent."""
-
-    def write(self, data: bytes) -> int:
-        """Take bytes at once, never wait; tells what `buffered` does then."""
-
-    def buffered(self) -> int:
-        """Bytes taken and not yet accepted by the kernel."""
-
-    def abort(self) -> None:
-        """Drop the client; it may come back with its cursor."""
 
 
 class Log(Protocol):
@@ -59,14 +41,6 @@ class Log(Protocol):
         """Wait until it is one's turn to write a page: a crowd that catches up must not hold up live notes."""
 
 
-class Start(NamedTuple):
-    """A way into the stream: of one topic, or (None) of the subscription as a whole."""
-
-    topic: str | None
-    after: int | None
-    last: int | None
-
-
 class Subscription:
     """A subscriber of the broadcaster. `spawn` runs a coroutine as a task that somebody owns."""
 
@@ -74,7 +48,7 @@ class Subscription:
 
     def __init__(
         self,
-        sink: Sink,
+        sink: Connection,
         format: Format,
         broadcaster: Broadcaster,
         log: Log,
@@ -82,9 +56,8 @@ class Subscription:
         high_water: int,
     ) -> None:
         self.format = format
-        self.topics: frozenset[str] = frozenset()
         self.live = False
-        self.cursor = 0
+        self._place = Place()
         self._sink = sink
         self._sink.on_unsent = self._unsent
         self._sink.on_lost = self.close
@@ -92,41 +65,40 @@ class Subscription:
         self._log = log
         self._spawn = spawn
         self._high_water = high_water
-        self._skip: dict[str, int] = {}  # topic → events up to this seq were written already, or not asked for
-        self._starts: list[Start] = []
-        self._changes = 0  # how often topics or cursor were set anew; a page read before that is void
         self._announce = self._running = self._closed = False
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """What it follows."""
+        return self._place.topics
 
     # What the session asks for.
 
     def open(self, topics: frozenset[str], after: int | None, last: int | None) -> None:
         """Begin: after a cursor, or with the newest `last` notes, or (neither) with what comes next."""
-        self.topics = topics
+        self._place.topics, self._place.cursor = topics, self._broadcaster.head
         self._broadcaster.everyone.add(self)
-        self.cursor = self._broadcaster.head
         if after is None and last is None:
             self._go_live()
         else:
-            self._start(Start(None, after, last))
+            self._place.starts.append(Start(None, after, last))
+            self._begin()
 
     def add(self, topic: str, after: int | None) -> None:
         """Follow one more topic from now on, or from a cursor."""
         if after is None and topic in self.topics:
             return  # what it is still owed of it must not be skipped
         self._pause()
-        if topic == ALL and after is not None:
-            self._keep(frozenset())
-        self.topics |= {topic}
-        self._skip[topic] = self._broadcaster.head
+        self._place.add(topic, after, self._broadcaster.head)
         if after is None:
             self._resume()
         else:
-            self._start(Start(topic, after, None))
+            self._begin()
 
     def remove(self, topic: str) -> None:
         """Follow a topic no more."""
         self._pause()
-        self._keep(frozenset() if topic == ALL else self.topics - {topic})
+        self._place.remove(topic)
         self._resume()
 
     def close(self) -> None:
@@ -153,16 +125,13 @@ class Subscription:
 
     def fell_behind(self, cursor: int) -> None:
         """Leave the live set with what was written so far."""
-        self.live, self.cursor = False, cursor
+        self.live, self._place.cursor = False, cursor
         self._run()
 
     def reset(self, seq: int, reason: str) -> None:
         """Go on from a position of another log."""
         self.tell(Reset(seq, reason), seq)
-        self._changes += 1
-        self.cursor = seq
-        self._skip.clear()
-        self._starts = [Start(None, None, start.last) for start in self._starts if start.last is not None]
+        self._place.reset(seq)
 
     def _unsent(self) -> None:
         if self.live:
@@ -171,38 +140,30 @@ class Subscription:
     # The way to live.
 
     def _pause(self) -> None:
-        self._changes += 1
+        self._place.changes += 1
         self._broadcaster.flush()
         if self.live:
             self._broadcaster.leave(self)
-            self.live, self.cursor = False, self._broadcaster.head
-            self._skip = dict.fromkeys(self.topics, self.cursor)
-
-    def _keep(self, topics: frozenset[str]) -> None:
-        self.topics = topics
-        self._skip = {name: seq for name, seq in self._skip.items() if name in topics}
-        self._starts = [start for start in self._starts if start.topic is None or start.topic in topics]
+            self.live = False
+            self._place.stop(self._broadcaster.head)
 
     def _resume(self) -> None:
         if self._running:
             return
-        if self.cursor == self._broadcaster.head:
+        if self._place.cursor == self._broadcaster.head:
             self._go_live()
         else:
             self._run()
 
     def _go_live(self) -> None:
-        if ALL in self.topics:
-            self.topics = frozenset((ALL,))  # those it followed before were kept for what it was owed of them
+        self._place.live()
         self._broadcaster.join(self)
         self.live = True
-        self._skip.clear()
         if self._announce:
             self._announce = False
-            self.tell(CaughtUp(self.cursor), self.cursor)
+            self.tell(CaughtUp(self._place.cursor), self._place.cursor)
 
-    def _start(self, start: Start) -> None:
-        self._starts.append(start)
+    def _begin(self) -> None:
         self._announce = True
         self._run()
 
@@ -223,35 +184,36 @@ class Subscription:
                     await asyncio.sleep(next(delays))
         except Exception:
             # A client without its stream must not stay connected as if it had one.
-            log.error("catch_up_failed", cursor=self.cursor, exc_info=True)
+            log.error("catch_up_failed", cursor=self._place.cursor, exc_info=True)
             self._sink.abort()
         finally:
             self._running = False
 
     async def _step(self) -> None:
-        if self._starts:
-            if await self._begin(self._starts[0]):
-                self._starts.pop(0)
+        place = self._place
+        if place.starts:
+            if await self._started(place.starts[0]):
+                place.starts.pop(0)
         elif self._sink.buffered() > self._high_water // 4:
             await asyncio.sleep(DRAIN_POLL)
-        elif (position := max((self.cursor, *self._skip.values()))) > self._broadcaster.head:
+        elif place.furthest > self._broadcaster.head:
             # The log, or another hub's client, knows more than this hub has heard so far.
             waiter = asyncio.get_running_loop().create_future()
-            self._broadcaster.reached(position, waiter)
+            self._broadcaster.reached(place.furthest, waiter)
             await waiter
         else:
             await self._log.turn()
             if not self._closed:
                 await self._page()
 
-    async def _begin(self, start: Start) -> bool:
+    async def _started(self, start: Start) -> bool:
         """Move to where a start says; False when topics changed meanwhile and it must be looked at again."""
-        changes, notes = self._changes, list[Note]()
+        changes, notes = self._place.changes, list[Note]()
         resumable = start.after is not None and await self._resumable(start.after)
         cursor = start.after if start.after is not None and resumable else self._broadcaster.head
         if start.last is not None and not resumable:
             notes, cursor = await self._log.snapshot(self._wanted(self.topics), start.last)
-        if self._changes != changes:
+        if self._place.changes != changes:
             return False
         if start.after is not None and not resumable:
             has_snapshot = start.last is not None
@@ -259,12 +221,7 @@ class Subscription:
             self.tell(reset, None if has_snapshot else cursor)
         for note in notes:
             self.tell(note)
-        if start.topic is None:
-            self.cursor = cursor
-        else:
-            reached = {name: max(self._skip.get(name, 0), self.cursor) for name in self.topics}
-            self._skip = reached | {start.topic: cursor}
-            self.cursor = min(self.cursor, cursor)
+        self._place.begin(start.topic, cursor)
         return True
 
     async def _resumable(self, cursor: int) -> bool:
@@ -272,23 +229,23 @@ class Subscription:
 
     async def _page(self) -> None:
         """Write the next events after the cursor, and go live if that was all."""
-        cursor, head, changes = self.cursor, self._broadcaster.head, self._changes
-        until = min((seq for seq in self._skip.values() if seq > cursor), default=head)
-        topics = frozenset(name for name in self.topics if self._skip.get(name, 0) <= cursor)
+        place = self._place
+        cursor, head, changes = place.cursor, self._broadcaster.head, place.changes
+        until, topics = place.owed(head)
         events = self._broadcaster.since(cursor)
         if events is not None:
             end = events[-1].seq if events else head
         else:
             events = await self._log.events(cursor, until, self._wanted(topics), self.PAGE) if topics else []
             end = events[-1].seq if len(events) == self.PAGE else until
-        if self._closed or self._changes != changes:
+        if self._closed or place.changes != changes:
             return  # while the log was read: look again
-        self.cursor = end = min(end, until)
-        self._skip = {name: seq for name, seq in self._skip.items() if seq > end}
-        wanted = (event for event in events if event.seq <= end and self._concerns(event, topics))
+        end = min(end, until)
+        place.passed(end)
+        wanted = (event for event in events if event.seq <= end and place.concerns(event, topics))
         data = b"".join(self._encoded(event, topics) for event in wanted)
         fits = self.write(data) if data else True
-        if end == self._broadcaster.head and fits and not self._starts:
+        if end == self._broadcaster.head and fits and not place.starts:
             self._go_live()
 
     def _encoded(self, event: Event, topics: frozenset[str]) -> bytes:
@@ -300,8 +257,3 @@ class Subscription:
     @staticmethod
     def _wanted(topics: frozenset[str]) -> list[str] | None:
         return None if ALL in topics else sorted(topics)
-
-    def _concerns(self, event: Event, topics: frozenset[str]) -> bool:
-        # A topic with a place of its own does not follow that of `*`.
-        name = event.topic
-        return name is None or name in topics or (ALL in topics and name not in self.topics)

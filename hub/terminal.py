@@ -17,10 +17,10 @@ from prompt_toolkit.layout import FormattedTextControl, HSplit, Layout, Window
 from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.widgets import TextArea
 
-from hub.client import Accepted, Interrupted, Rejected, Signal
 from hub.codec import CommandError, convert, encode
 from hub.protocol import CaughtUp, Deleted, Error, Note, Publish, Reset
 from hub.remote import Connection, connect
+from hub.signals import Accepted, Interrupted, Rejected, Signal
 from hub.wire import printable, text_line
 
 COLOURS = ("ansicyan", "ansigreen", "ansiyellow", "ansiblue", "ansimagenta", "ansired")

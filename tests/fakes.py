@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 import pytest
 
 from hub import subscription as module
-from hub.broadcaster import Broadcaster, Event, Ring
+from hub.broadcaster import Broadcaster
 from hub.codec import decode_message, encode
 from hub.database import Unavailable
+from hub.events import Event, Ring
 from hub.protocol import Deleted, Message, Note
 from hub.subscription import Subscription
 

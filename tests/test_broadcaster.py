@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.broadcaster import Broadcaster, Event, Ring
+from hub.broadcaster import Broadcaster
+from hub.events import Event, Ring
 from hub.protocol import ALL, Deleted, Message, Note, Reset, Status
 from hub.wire import Format
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.client import Accepted, Client, Interrupted, Rejected, backoff
+from hub.client import Client, backoff
 from hub.codec import decode_command, encode
 from hub.protocol import (
     BAD_REQUEST,
@@ -23,6 +23,7 @@ from hub.protocol import (
     Subscribe,
     Welcome,
 )
+from hub.signals import Accepted, Interrupted, Rejected
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = Error("unavailable", "The database can't be reached.", "Try again.", temporary=True)

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from chat.own import Owns
 
-from hub.client import Accepted, Rejected
 from hub.protocol import Error, Note, Publish
+from hub.signals import Accepted, Rejected
 
 NOW = datetime(2026, 5, 4, tzinfo=UTC)
 

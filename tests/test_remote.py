@@ -8,9 +8,9 @@ import asyncpg
 import pytest
 
 import hub
-from hub.client import Accepted, Interrupted
 from hub.protocol import CaughtUp, Note, Reset
 from hub.remote import ClosedError, Connection, RejectedError
+from hub.signals import Accepted, Interrupted
 from tests.programs import free_port, hub_process
 
 INSERT = "insert into note (username, body) values ('gb', $1)"

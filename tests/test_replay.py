@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import asyncpg
 import pytest
 
-from hub.broadcaster import Event
 from hub.database import Unavailable
+from hub.events import Event
 from hub.protocol import Note
 from hub.replay import PARALLEL, Replay
 from hub.store import Store

@@ -15,8 +15,8 @@ import asyncpg
 import pytest
 
 import hub
-from hub.client import Interrupted
 from hub.protocol import GOING_AWAY, CaughtUp, Note, Welcome
+from hub.signals import Interrupted
 from tests.conftest import connect
 from tests.programs import HubProcess, hub_process, output
 from tests.proxy import proxied

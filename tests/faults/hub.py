@@ -7,7 +7,8 @@ import sys
 
 from hub import crowd
 from hub.cli import main
-from hub.listener import Listener, Notification
+from hub.listener import Listener
+from hub.notification import Notification
 
 
 def publish_whatever_is_new(self: Listener, notification: Notification) -> bool:

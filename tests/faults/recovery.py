@@ -28,9 +28,9 @@ import structlog
 import uvloop
 
 from hub import embedded
-from hub.client import Interrupted
 from hub.protocol import Note, Status
 from hub.remote import connect
+from hub.signals import Interrupted
 from tests.faults.chaos import LOST, admin, runs
 from tests.faults.hubs import ManagedHub, managed
 

@@ -16,8 +16,9 @@ from chat.link import Link
 from chat.log import Log
 from chat.notes import Notes
 from chat.own import Owns
-from hub.client import Accepted, Client, Interrupted, Rejected, Signal
+from hub.client import Client
 from hub.protocol import LOBBY, CaughtUp, Deleted, Error, Note, Page, Publish, Reset, Status
+from hub.signals import Accepted, Interrupted, Rejected, Signal
 
 PAGE = 50  # notes that the hub has put into the page, and that are asked for at once
 

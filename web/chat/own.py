@@ -12,10 +12,10 @@ from html import escape
 import msgspec
 
 from hub import rows
-from hub.client import Accepted, Rejected
 from hub.codec import encode
 from hub.form import in_words
 from hub.protocol import Error, Note, Publish
+from hub.signals import Accepted, Rejected
 
 
 class Own(msgspec.Struct):
