@@ -35,7 +35,7 @@ TYPES: Final = {
     ".svg": "image/svg+xml",
 }
 # Of the hub's package only what runs in the browser too.
-SHARED: Final = ("__init__", "protocol", "codec", "client", "rows", "form")
+SHARED: Final = ("__init__", "protocol", "codec", "signals", "client", "rows", "form")
 MAIN: Final = "chat/main.py"
 PYTHON: Final = "python.json"  # all of the page's Python as it is in this package: text by path
 
