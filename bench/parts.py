@@ -31,10 +31,10 @@ async def embedded_database() -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def serving(
-    url: str, *options: str, core: int | None = None, workers: int = 1, module: str = "hub"
+    url: str, *options: str, core: int | None = None, workers: int = 1
 ) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
     """A hub on a database: its address and its process, which is kept on a core and ended with the block."""
-    command = [sys.executable, "-m", module, "serve", "--port", "0", "--database-url", url, *options]
+    command = [sys.executable, "-m", "hub", "serve", "--port", "0", "--database-url", url, *options]
     command += ["--workers", str(workers)]
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE, preexec_fn=pinned(core))
     assert process.stderr

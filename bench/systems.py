@@ -27,7 +27,7 @@ PADDING = "x" * 7  # a hub's frame then has about 200 bytes
 INSERT = "insert into note (username, body) select 'gb', unnest($1::text[])"
 READY_SECONDS = 30.0
 LIMIT, HUB, WITHOUT = "limit (C)", "notes-hub", "notes-hub without io_uring"
-HUBS = {HUB: "hub", WITHOUT: "bench.without_uring"}  # modules
+HUBS = {HUB: (), WITHOUT: ("--io-uring", "false")}  # options
 
 
 class System(NamedTuple):
@@ -93,7 +93,7 @@ async def running(
         return await database.execute(INSERT, [body(each) for each in marks])
 
     if system.name in HUBS:
-        async with serving(url, core=core, module=HUBS[system.name]) as (address, process):
+        async with serving(url, *HUBS[system.name], core=core) as (address, process):
             yield Running(int(address.rpartition(":")[2]), process.pid, publish)
     else:
         async with _peer(system, url, core) as (port, pid):

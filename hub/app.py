@@ -72,7 +72,7 @@ async def running(settings: Settings, url: str) -> AsyncIterator[Hub]:
     loop = asyncio.get_running_loop()
     store = Store(url, settings.pool_size)
     await store.open()
-    uring = _uring()
+    uring = _uring(settings)
     broadcaster = Broadcaster(loop.call_soon, loop.call_later, settings.ring_bytes, uring=uring)
     listener = Listener(url, store, broadcaster, settings.check_interval)
     writer = Writer(store, settings.max_batch)
@@ -101,9 +101,9 @@ async def running(settings: Settings, url: str) -> AsyncIterator[Hub]:
             uring.close()
 
 
-def _uring() -> Uring | None:
+def _uring(settings: Settings) -> Uring | None:
     try:
-        return Uring()
+        return Uring() if settings.io_uring else None
     except OSError as error:
         log.info("no_io_uring", reason=str(error), instead="a system call for each client")
         return None

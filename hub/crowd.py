@@ -1,4 +1,4 @@
-"""Many clients that get the very same bytes, each by one call of the kernel's.
+"""Many clients that get the very same bytes.
 
 Owns who of them can be written to at once and who holds bytes that are still unsent, and nothing of
 what the bytes mean. To thousands of clients the kernel's part is nearly all of the cost, so those
@@ -75,7 +75,7 @@ class Crowd(Generic[M]):
     def write(self, data: bytes) -> list[M]:
         """Write to all; gives those that now hold more than they should."""
         slow: list[tuple[M, bytes]] = [(member, data) for member in self._held]
-        if self._uring and len(self._files) >= WORTH_IT and len(data) <= MOST_BYTES:
+        if self._uring and self._uring.usable and len(self._files) >= WORTH_IT and len(data) <= MOST_BYTES:
             short = self._uring.send(self._files, data)
         else:
             short = self._send(data)

@@ -55,6 +55,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_topics: Annotated[Count, about("Most topics that one client may subscribe to.")] = 128
     max_batch: Annotated[Count, about("Most notes written to Postgres in one statement.")] = 1000
     pool_size: Annotated[Count, about("Database connections at most; one more publishes, one listens.")] = 4
+    io_uring: Annotated[
+        bool, about("Send to many clients by one call of Linux's io_uring, where the kernel lets the hub; or false.")
+    ] = True
     ping_interval: Annotated[Seconds, about("Silence after which a client is pinged, a stream gets a heartbeat.")] = (
         25.0
     )
@@ -111,5 +114,5 @@ def _check(field: str, value: Any, source: str) -> None:
     try:
         msgspec.convert({field: value}, Settings, strict=False)
     except msgspec.ValidationError as error:
-        expected = str(error).partition(" - at ")[0]
+        expected = str(error).partition(" - at ")[0].replace("`bool`, got `str`", "true or false")
         raise SettingsError(f"{source} is {value!r}: {expected[0].lower()}{expected[1:]}.") from error

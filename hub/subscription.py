@@ -148,7 +148,7 @@ class Subscription:
             self._place.stop(self._broadcaster.head)
 
     def _resume(self) -> None:
-        if self._running:
+        if self._running or self._closed:
             return
         if self._place.cursor == self._broadcaster.head:
             self._go_live()

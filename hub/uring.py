@@ -6,6 +6,7 @@ paid once for all. All sends are tried at once and none ever waits, which is see
 first: where there is no io_uring, or one that behaves otherwise, there is no ring.
 """
 
+import contextlib
 import ctypes
 import errno
 import mmap
@@ -17,7 +18,11 @@ import sys
 from array import array
 from typing import Final, Self
 
-MOST_BYTES: Final = 64 << 10  # that can be sent to each at once
+import structlog
+
+log = structlog.get_logger()
+
+MOST_BYTES: Final = 64 << 10  # that can be sent to each at once; for more, a call is nothing beside the copying
 ENTRIES: Final = 1024  # sends in one call
 
 _SETUP, _ENTER = 425, 426  # numbers of the system calls, the same on both machines
@@ -30,6 +35,7 @@ _OPERATION = 26  # IORING_OP_SEND
 _FILE, _SIZE, _WORDS = 1, 6, _SEND.size // 4  # where they are in it, in words of four bytes
 _DONE = struct.Struct("<QiI")  # io_uring_cqe: which, and what send(2) returned, or an error as a negative number
 _RESULT, _DONE_WORDS = 2, _DONE.size // 4
+_PASSING = (errno.EINTR, errno.EAGAIN, errno.EBUSY, errno.ENOMEM)  # what may be otherwise the next time
 _WRAP = 0xFFFFFFFF  # positions in the queues are counted in 32 bits
 
 
@@ -39,39 +45,42 @@ class Uring:
     def __init__(self) -> None:
         if sys.platform != "linux" or platform.machine() not in _MACHINES:
             raise OSError("io_uring is for Linux on x86_64 and aarch64")
-        self._syscall = ctypes.CDLL(None, use_errno=True).syscall
-        self._syscall.restype = ctypes.c_long
-        parameters = ctypes.create_string_buffer(_PARAMETERS.size)
-        self._ring = self._call(_SETUP, ENTRIES, parameters)
         try:
-            self._map(_PARAMETERS.unpack(parameters.raw))
+            self._syscall = ctypes.CDLL(None, use_errno=True).syscall
+        except AttributeError:
+            raise OSError("the C library has no syscall()") from None
+        self._syscall.restype = ctypes.c_long
+        self.usable = True  # until the kernel refuses for good what it took before
+        parameters = ctypes.create_string_buffer(_PARAMETERS.size)
+        with contextlib.ExitStack() as opened:
+            self._ring = self._call(_SETUP, ENTRIES, parameters)
+            opened.callback(os.close, self._ring)
+            self._map(opened, _PARAMETERS.unpack(parameters.raw))
             self._prove()
-        except BaseException:
-            self.close()
-            raise
+            self._opened = opened.pop_all()
 
-    def _map(self, parameters: tuple[int, ...]) -> None:
+    def _map(self, opened: contextlib.ExitStack, parameters: tuple[int, ...]) -> None:
         self._dones, submit, done = parameters[1], parameters[7:17], parameters[17:27]
         size = max(submit[6] + 4 * ENTRIES, done[5] + _DONE.size * self._dones)
-        self._queues = mmap.mmap(self._ring, size)
-        self._positions = memoryview(self._queues).cast("I")
+        self._queues = opened.enter_context(mmap.mmap(self._ring, size))
+        self._positions = opened.enter_context(memoryview(self._queues).cast("I"))
         self._taken, self._tail, self._order = submit[0] // 4, submit[1] // 4, submit[6] // 4
         self._done_head, self._done_tail, self._done_at = done[0] // 4, done[1] // 4, done[5]
-        self._bytes = mmap.mmap(-1, MOST_BYTES)
+        self._bytes = opened.enter_context(mmap.mmap(-1, MOST_BYTES))
         address, flags = ctypes.addressof(ctypes.c_char.from_buffer(self._bytes)), 0
         if sys.platform == "linux":
             flags = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
-        sends = mmap.mmap(self._ring, _SEND.size * ENTRIES, offset=_SENDS_OFFSET)
+        sends = opened.enter_context(mmap.mmap(self._ring, _SEND.size * ENTRIES, offset=_SENDS_OFFSET))
         for number in range(ENTRIES):
             _SEND.pack_into(sends, number * _SEND.size, _OPERATION, 0, 0, -1, 0, address, 0, flags, number, 0, 0, 0)
-        self._sends = memoryview(sends).cast("i")
+        self._sends = opened.enter_context(memoryview(sends).cast("i"))
         self._numbers = memoryview(array("I", range(ENTRIES)))
         self._expected = bytearray(b"".join(_DONE.pack(number, 0, 0) for number in range(ENTRIES)))
         self._size = 0  # what is in the entries, and expected
 
     def close(self) -> None:
         """Give it back; between two calls nothing is under way."""
-        os.close(self._ring)
+        self._opened.close()
 
     def __enter__(self) -> Self:
         return self
@@ -119,7 +128,7 @@ class Uring:
         tried = self._enter(count, count if wait else 0)
         positions[self._tail] = positions[self._taken]  # what was not taken, for want of memory, is not tried later
         done = self._collect()
-        while wait and len(done) < tried * _DONE.size:  # a signal came in between
+        while wait and self.usable and len(done) < tried * _DONE.size:  # a signal came in between
             self._enter(0, tried - len(done) // _DONE.size)
             done += self._collect()
         return done
@@ -127,7 +136,10 @@ class Uring:
     def _enter(self, submit: int, least: int) -> int:
         try:
             return self._call(_ENTER, self._ring, submit, least, _WAIT if least else 0, None, 0)
-        except OSError:
+        except OSError as error:
+            if error.errno not in _PASSING:
+                self.usable = False
+                log.error("io_uring_failed", reason=str(error), instead="a system call for each client")
             return 0
 
     def _collect(self) -> bytes:

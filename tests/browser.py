@@ -47,7 +47,9 @@ async def chromium(**options: Any) -> AsyncIterator[Browser]:
             path, missing = None, "the page's assets are not prepared: make setup"
         if path is None:
             (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
-        browser = await playwright.chromium.launch(executable_path=path, args=FLAGS, **options)
+        # Without its optimising compiler WebAssembly starts in three quarters of the time; a test is short.
+        flags = [*FLAGS, "--js-flags=--liftoff-only"]
+        browser = await playwright.chromium.launch(executable_path=path, args=flags, **options)
         try:
             yield browser
         finally:

@@ -68,7 +68,7 @@ async def _create(server: str, template: str) -> str:
     name = f"test_{next(numbers)}"
     connection = await asyncpg.connect(with_name(server, "postgres"))
     try:
-        await connection.execute(f"create database {name} template {template}")
+        await connection.execute(f"create database {name} template {template} strategy file_copy")
     finally:
         await connection.close()
     return with_name(server, name)

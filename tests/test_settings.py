@@ -22,6 +22,8 @@ def another(field: str) -> tuple[str, object]:
     default = getattr(Settings(), field)
     if field == "log_level":
         return "debug", "debug"
+    if isinstance(default, bool):
+        return str(not default).lower(), not default
     if isinstance(default, str):
         return "another", "another"
     return str(default + 1), default + 1
