@@ -84,6 +84,7 @@ async def test_gone_before_the_welcome(start_hub, database: asyncpg.Connection) 
         async with connect(address) as client:
             await client.until(Status)
             await client.send(Publish("gb", "in a hurry"))
+            client.socket._response.close()
         (session,) = hub.connections
         async with asyncio.timeout(5):
             while not session.gone():
