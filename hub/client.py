@@ -234,6 +234,10 @@ class Client:
         if reset.topic is not None:
             if reset.topic in self._behind:
                 self._behind[reset.topic] = reset.seq
+            elif reset.topic in self.topics and reset.seq < (self.cursor or 0):
+                # Told again by a hub that was asked from before it; so is all that came after.
+                self._behind[reset.topic] = reset.seq
+                self._catching_up.add(reset.topic)
             return
         self._behind = dict.fromkeys(self._behind, reset.seq)
         # In the middle of a snapshot there is no cursor: a connection that breaks then asks for another.

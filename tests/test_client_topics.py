@@ -39,6 +39,28 @@ def test_topic_reset_while_it_is_behind() -> None:
     assert seqs(tell(client, note(155, "ops"), note(160), note(171))) == [155, 171]
 
 
+def test_topic_reset_from_before_the_cursor() -> None:
+    """A reset that a hub tells again, asked from before it, takes the topic back there: what follows is new again."""
+    client = Client(["lobby", "ops"], after=160)
+    tell(client, welcome("lobby", "ops"), Reset(100, "all notes were removed", "ops"))
+    assert seqs(tell(client, note(110, "ops"), note(120), note(155, "ops"))) == [110, 155]
+    assert client.cursor == 160 and "topic=ops" not in client.path()
+    assert seqs(tell(client, note(165), CaughtUp(170), note(165, "ops"), note(171, "ops"))) == [165, 171]
+    assert "topic=ops" in client.path()
+
+
+def test_reset_of_a_topic_that_was_left() -> None:
+    """It does not bring the topic back."""
+    client = Client(["lobby", "ops"], after=160)
+    tell(client, welcome("lobby", "ops"))
+    client.unsubscribe("ops")
+    sent(client)
+    tell(client, Reset(100, "all notes were removed", "ops"))
+    client.closed(1006)
+    tell(client, welcome("lobby"))
+    assert sent(client) == []
+
+
 def test_unsubscribed_and_subscribed_again_while_behind() -> None:
     """A `caught_up` of an earlier subscription says nothing on the new one."""
     client = Client(["lobby"], after=100)

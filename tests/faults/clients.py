@@ -76,12 +76,15 @@ class Driver:
 
     def reached(self, heads: dict[str, int]) -> bool:
         """Whether it has everything up to the newest event of each of its topics, and all its notes are saved."""
-        if self.client.outbox or not self.client.live:
+        client = self.client
+        if client.outbox or not client.live:
             return False
-        followed = {topic: self._open.get(ALL) or self._open.get(topic) for topic in heads}
-        # A topic may be followed only since after its newest event.
-        owed = [heads[topic] for topic, period in followed.items() if period and heads[topic] > (period.start or 0)]
-        return (self.client.cursor or 0) >= max(owed, default=0)
+        for topic, head in heads.items():
+            period = self._open.get(ALL) or self._open.get(topic)
+            # A topic may be followed only since after its newest event; one on its way has a place of its own.
+            if period and max(period.start or 0, client._behind.get(period.topic, client.cursor or 0)) < head:
+                return False
+        return True
 
     async def _connection(self, http: aiohttp.ClientSession) -> int:
         address = self._rng.choice(self._addresses) + self._path()
