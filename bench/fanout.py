@@ -41,7 +41,7 @@ class Effort(NamedTuple):
 
 
 QUICK = Effort((1, 100, 1000), 3, 0.5, 1.5)
-FULL = Effort((1, 100, 1000, 5000, 10_000), 5, 1.5, 4.0)
+FULL = Effort((1, 100, 1000, 5000, 10_000), 3, 1.0, 3.0)
 
 
 class Cell(NamedTuple):
