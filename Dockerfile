@@ -1,12 +1,14 @@
-# The wheel is built with the pinned build tools; nothing of them reaches the second stage.
+# The wheel is built with the pinned build tools, and what the page runs on is prepared for it; nothing of the tools
+# reaches the second stage.
 FROM python:3.13-slim AS build
 WORKDIR /src
 COPY constraints-dev.txt ./
 RUN pip install --no-cache-dir --require-hashes -r constraints-dev.txt
-COPY pyproject.toml setup.cfg README.md LICENSE ./
+COPY pyproject.toml setup.cfg README.md LICENSE NOTICE ./
 COPY hub hub
 COPY sql sql
 COPY web web
+RUN python web/build.py web/dist
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
 
 FROM python:3.13-slim
