@@ -3,6 +3,7 @@
 Owns ``/healthz``, ``/readyz`` and ``/metrics``. What is counted is `metrics`'s.
 """
 
+import asyncio
 from typing import Literal
 
 import msgspec
@@ -10,10 +11,13 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from hub import __version__, metrics
+from hub.broadcaster import Broadcaster
 from hub.database import Unavailable
 from hub.routes import HUB, reply
 
 COUNTS: web.AppKey[metrics.Counting] = web.AppKey("counts")
+
+PATIENCE = 0.5  # seconds that a notification may take to come
 
 routes = web.RouteTableDef()
 
@@ -48,14 +52,23 @@ async def readyz(request: web.Request) -> web.Response:
     except Unavailable:
         health.status = "database_unavailable"
     else:
-        # Behind the log and not moving: a busy hub is always a little behind.
         if hub.closing:
             health.status = "closing"
         elif not hub.listener.ready.is_set():
             health.status = "not_listening"
-        elif health.log_head > hub.broadcaster.head == before:
+        elif not await _moves(hub.broadcaster, before, health.log_head):
             health.status = "behind"
+        health.head = hub.broadcaster.head
     return reply(health, 200 if health.status == "ok" else 503, Cache_Control="no-store")
+
+
+async def _moves(broadcaster: Broadcaster, before: int, head: int) -> bool:
+    """Whether it is at the log's head, or soon nearer to it: a busy hub is always a little behind."""
+    reached = asyncio.get_running_loop().create_future()
+    broadcaster.reached(head, reached)
+    await asyncio.wait([reached], timeout=PATIENCE)
+    reached.cancel()
+    return broadcaster.head > before or broadcaster.head >= head
 
 
 @routes.get("/metrics")

@@ -11,7 +11,8 @@ import asyncpg
 import pytest
 
 from hub.codec import decode_message
-from hub.protocol import Note, Page
+from hub.events import Event
+from hub.protocol import Deleted, Note, Page
 from tests.conftest import with_name
 
 FORM = "application/x-www-form-urlencoded"
@@ -243,6 +244,16 @@ async def test_health(http: Http, database: asyncpg.Connection) -> None:
     assert 0 <= answer[2]["queue_usage"] < 0.01
     status, _, body = await http.get("/healthz")
     assert (status, body["status"], body["head"], body["connections"]) == (200, "ok", seq, 0)
+
+
+async def test_a_note_on_its_way(start_hub, database: asyncpg.Connection) -> None:
+    """A hub is not behind for a note that was committed just now and is heard in a moment."""
+    async with start_hub(check_interval=60) as (hub, address), aiohttp.ClientSession() as session:
+        await database.execute("insert into note_event (seq, op, rowid, topic) values (1, 'delete', 1, 'lobby')")
+        heard = Event(1, "lobby", Deleted(1, 1, "lobby"))
+        asyncio.get_running_loop().call_later(0.1, hub.broadcaster.publish, heard)
+        status, _, body = await Http(session, address).get("/readyz")
+        assert (status, body["status"], body["head"], body["log_head"]) == (200, "ok", 1, 1)
 
 
 async def test_behind(start_hub, database: asyncpg.Connection) -> None:
