@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import json
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
@@ -108,6 +109,44 @@ async def everyone(start_hub) -> AsyncIterator[People]:
     """People with browsers on a hub of the test's database."""
     async with start_hub() as (_, address), people(address) as found:
         yield found
+
+
+class Http:
+    """A client of one hub."""
+
+    def __init__(self, session: aiohttp.ClientSession, address: str) -> None:
+        self._session, self._address = session, address
+
+    async def ask(self, method: str, path: str, **options: Any) -> tuple[int, Any, Any]:
+        """Status, headers, and the body, decoded where it is JSON."""
+        async with (
+            asyncio.timeout(10),
+            self._session.request(method, self._address + path, allow_redirects=False, **options) as reply,
+        ):
+            body = await reply.read()
+            return (
+                reply.status,
+                reply.headers,
+                json.loads(body) if body and reply.content_type.endswith("json") else body,
+            )
+
+    async def get(self, path: str, **options: Any) -> tuple[int, Any, Any]:
+        return await self.ask("GET", path, **options)
+
+    async def post(self, data: Any, **headers: str) -> tuple[int, Any, Any]:
+        return await self.ask("POST", "/notes", data=data, headers={k.replace("_", "-"): v for k, v in headers.items()})
+
+
+@pytest.fixture
+async def http(start_hub) -> AsyncIterator[Http]:
+    async with start_hub() as (_, address), aiohttp.ClientSession() as session:
+        yield Http(session, address)
+
+
+def is_error(answer: tuple[int, Any, Any], status: int) -> bool:
+    """Whether it is this status with a code, a message and a hint as JSON."""
+    body = answer[2]
+    return answer[0] == status and isinstance(body, dict) and all(body[name] for name in ("code", "message", "hint"))
 
 
 class Client:
