@@ -68,9 +68,8 @@ def _option(field: msgspec.structs.FieldInfo) -> Callable[[Any], Any]:
     description = (
         (info.extra_json_schema or {}).get("description", "") if isinstance(info, msgspec.inspect.Metadata) else ""
     )
-    shown = (
-        f"  [{', '.join(environment_names(field.name))}; default: {field.default if field.default != '' else 'none'}]"
-    )
+    default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+    shown = f"  [{', '.join(environment_names(field.name))}; default: {'none' if default == '' else default}]"
     return click.option("--" + field.name.replace("_", "-"), field.name, metavar="VALUE", help=description + shown)
 
 

@@ -56,7 +56,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_batch: Annotated[Count, about("Most notes written to Postgres in one statement.")] = 1000
     pool_size: Annotated[Count, about("Database connections at most; one more publishes, one listens.")] = 4
     io_uring: Annotated[
-        bool, about("Send to many clients by one call of Linux's io_uring, where the kernel lets the hub; or false.")
+        bool, about("Send to many clients by one call, by Linux's io_uring where that is allowed: true or false.")
     ] = True
     ping_interval: Annotated[Seconds, about("Silence after which a client is pinged, a stream gets a heartbeat.")] = (
         25.0
