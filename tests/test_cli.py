@@ -75,6 +75,7 @@ def test_help_of_all_settings() -> None:
     text = " ".join(help_of("serve").split())
     for field in Settings.__struct_fields__:
         default = getattr(Settings(), field)
+        default = "true" if default is True else default
         assert f"--{field.replace('_', '-')} VALUE" in text
         assert f"[{', '.join(environment_names(field))}; default: {default if default != '' else 'none'}]" in text, (
             field
