@@ -91,7 +91,7 @@ class Uring:
     def send(self, files: "array[int]", data: bytes) -> list[tuple[int, int]]:
         """Send at most MOST_BYTES to sockets; those that did not take all: their place, and how much they took.
 
-        The others find out why: their buffer is full, or they are gone.
+        Why they did not is not told: their buffer is full, or they are gone.
         """
         short: list[tuple[int, int]] = []
         with memoryview(files) as numbers:
