@@ -19,7 +19,7 @@ from bench.load import Count, Load, LoadError, clients, now
 from bench.parts import core_time, embedded_database
 from bench.systems import HUBS, LIMIT, SYSTEM_LIMIT, Running, System, available, running
 from bench.table import show
-from hub import migrations
+from hub.postgres import migrations
 
 WAYS = ("single", "paced", "burst")
 BURST = 10

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import asyncpg
 
 from bench.parts import cpu, embedded_database
-from hub import migrations
-from hub.notification import CHANNEL
+from hub.postgres import migrations
+from hub.postgres.notifications import CHANNEL
 
 LISTENERS = (0, 1, 2, 4, 8, 16)
 MANY = (0, 1, 4, 16, 64)

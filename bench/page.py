@@ -25,7 +25,7 @@ from aiohttp import web
 from playwright.async_api import Page, async_playwright
 
 from bench import parts
-from hub.assets import MAIN, PYTHON, Assets
+from hub.page.assets import MAIN, PYTHON, Assets
 from hub.settings import PACKAGE, WEB_DIR
 from tests.browser import FLAGS, LIVE, PYTHON_READY, executable
 

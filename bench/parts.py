@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hub import embedded
+from hub.embedded import server as embedded
 
 
 @contextlib.asynccontextmanager

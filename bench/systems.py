@@ -20,8 +20,8 @@ import asyncpg
 from bench import native
 from bench.load import mark
 from bench.parts import pinned, serving
-from hub.codec import encode
 from hub.protocol import LOBBY, Note
+from hub.protocol.codec import encode
 
 PADDING = "x" * 7  # a hub's frame then has about 200 bytes
 INSERT = "insert into note (username, body) select 'gb', unnest($1::text[])"

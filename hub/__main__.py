@@ -1,5 +1,5 @@
 """Runs the command: ``python -m hub``."""
 
-from hub.cli import main
+from hub.cli.serve import main
 
 main(prog_name="notes-hub")

@@ -12,10 +12,12 @@ import aiohttp
 import asyncpg
 import pytest
 
-from hub import app, embedded, migrations
-from hub.codec import decode_message, encode
-from hub.parts import Hub
+from hub.embedded import server as embedded
+from hub.postgres import migrations
 from hub.protocol import Message
+from hub.protocol.codec import decode_message, encode
+from hub.server import app
+from hub.server.context import Hub
 from hub.settings import Settings
 from tests.browser import People, people
 

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hub import subscription as module
-from hub.broadcaster import Broadcaster
-from hub.codec import decode_message, encode
-from hub.database import Unavailable
-from hub.events import Event, Ring
+from hub.feed import subscription as module
+from hub.feed.broadcaster import Broadcaster
+from hub.feed.events import Event, Ring
+from hub.feed.subscription import Subscription
+from hub.postgres.pool import Unavailable
 from hub.protocol import Deleted, Message, Note
-from hub.subscription import Subscription
+from hub.protocol.codec import decode_message, encode
 
 EVENT_BYTES = Event(1, "a", Deleted(1, 1, "a")).size()
 HIGH_WATER = 400

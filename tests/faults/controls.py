@@ -9,8 +9,8 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
-from hub.client import Client
-from hub.codec import encode
+from hub.client.state import Client
+from hub.protocol.codec import encode
 from tests.faults.clients import Habits
 
 

@@ -5,10 +5,10 @@
 
 import sys
 
-from hub import crowd
-from hub.cli import main
-from hub.listener import Listener
-from hub.notification import Notification
+from hub.cli.serve import main
+from hub.delivery import fanout as crowd
+from hub.postgres.listener import Listener
+from hub.postgres.notifications import Notification
 
 
 def publish_whatever_is_new(self: Listener, notification: Notification) -> bool:

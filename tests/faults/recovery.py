@@ -27,10 +27,10 @@ import asyncpg
 import structlog
 import uvloop
 
-from hub import embedded
+from hub.client.connection import connect
+from hub.client.events import Interrupted
+from hub.embedded import server as embedded
 from hub.protocol import Note, Status
-from hub.remote import connect
-from hub.signals import Interrupted
 from tests.faults.chaos import LOST, admin, runs
 from tests.faults.hubs import ManagedHub, managed
 

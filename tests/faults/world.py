@@ -12,7 +12,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hub import embedded, migrations
+from hub.embedded import server as embedded
+from hub.postgres import migrations
 from hub.protocol import ALL
 from tests.faults import controls
 from tests.faults.chaos import Chaos, admin, schedule

@@ -16,9 +16,9 @@ from chat.link import Link
 from chat.log import Log
 from chat.notes import Notes
 from chat.own import Owns
-from hub.client import Client
+from hub.client.events import Accepted, Interrupted, Rejected, Signal
+from hub.client.state import Client
 from hub.protocol import LOBBY, CaughtUp, Deleted, Error, Note, Page, Publish, Reset, Status
-from hub.signals import Accepted, Interrupted, Rejected, Signal
 
 PAGE = 50  # notes that the hub has put into the page, and that are asked for at once
 

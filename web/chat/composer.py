@@ -12,7 +12,7 @@ from urllib.parse import quote
 from js import document
 
 from chat.browser import element, on
-from hub import form
+from hub.page import form
 
 SOON_FULL = 40  # characters left from which the counter is shown
 YEAR = 365 * 24 * 3600

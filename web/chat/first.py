@@ -9,8 +9,8 @@ from datetime import date
 import msgspec
 from js import document, performance
 
+from hub.page.note_html import rows
 from hub.protocol import Page
-from hub.rows import rows
 
 
 def draw(page: Page) -> None:

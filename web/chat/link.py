@@ -16,8 +16,8 @@ from js import WebSocket, clearTimeout, document, location, setInterval, setTime
 from pyodide.ffi import create_proxy
 
 from chat.browser import Turn, on
-from hub.client import RETRY, Client
-from hub.signals import Signal
+from hub.client.events import Signal
+from hub.client.state import RETRY, Client
 
 BUDGET = 0.010  # seconds of a frame for what has arrived
 QUIET = 27.0  # seconds without a word after which the hub is asked for one; it pings at 25, which we can't see

@@ -16,7 +16,7 @@ from js import document
 from chat.browser import Turn, element, on
 from chat.notes import STEP, Notes
 from chat.own import Owns
-from hub import rows
+from hub.page import note_html as rows
 from hub.protocol import Note
 
 NEAR = 700  # px from an end of the rows at which more of them are fetched

@@ -11,11 +11,11 @@ from html import escape
 
 import msgspec
 
-from hub import rows
-from hub.codec import encode
-from hub.form import in_words
+from hub.client.events import Accepted, Rejected
+from hub.page import note_html as rows
+from hub.page.form import in_words
 from hub.protocol import Error, Note, Publish
-from hub.signals import Accepted, Rejected
+from hub.protocol.codec import encode
 
 
 class Own(msgspec.Struct):

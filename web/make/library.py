@@ -14,7 +14,7 @@ from make.fetch import WEB, Node, pyodide_info, run
 
 ROOT = WEB.parent
 TOOLS = (WEB / "build.py", WEB / "make")  # Python in `web` that is not for the browser
-SHARED = ("__init__.py", "protocol.py", "client.py")  # of hub, where they exist
+SHARED = ("__init__.py", "protocol/__init__.py", "client/__init__.py", "page/__init__.py")  # of hub, where they exist
 
 NOT_THERE = "aiohttp"  # in the browser; nor is a module of ours that imports it
 
@@ -49,7 +49,8 @@ def browser_sources() -> list[Path]:
         path = waiting.pop()
         if path.exists() and path not in found and NOT_THERE not in imports(path):
             found.append(path)
-            waiting += [ROOT / f"{name.replace('.', '/')}.py" for name in imports(path) if name.startswith("hub.")]
+            modules = [ROOT / name.replace(".", "/") for name in imports(path) if name.startswith("hub.")]
+            waiting += [each for name in modules for each in (name.with_suffix(".py"), name / "__init__.py")]
     return found
 
 

@@ -1,0 +1,122 @@
+"""Gathers submitted notes and inserts them together.
+
+Owns the queue between everybody who publishes and the database: while one batch commits the next
+one gathers, so the batch grows with the load and a lone note waits for nothing. The answers come
+in the order of the submissions, after the commit. One refused note never fails its neighbours.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import structlog
+
+from hub.postgres.pool import Refused, Unavailable
+from hub.postgres.store import Draft, Placed
+from hub.protocol import Error
+from hub.protocol.codec import CommandError
+
+log = structlog.get_logger()
+
+Answer = Callable[[Placed | Error], None]
+Batch = list[tuple[Draft, Answer]]
+
+CLOSING = Error(
+    "shutting_down",
+    "The hub is stopping; the note was not saved.",
+    "Connect again and send it once more.",
+    temporary=True,
+)
+DROPPED = Error("refused", "The database did not keep the note.", "A trigger on table note dropped it; ask its owner.")
+
+
+class Target(Protocol):
+    """Where the notes go."""
+
+    async def publish(self, drafts: Sequence[Draft]) -> Iterable[Placed | None]:
+        """Insert all or none, in order. Raises Refused or Unavailable."""
+
+
+class Writer:
+    """The way of all notes into the table, at most `max_batch` in a statement."""
+
+    def __init__(self, target: Target, max_batch: int) -> None:
+        self.batches = self.written = 0
+        self._target = target
+        self._max_batch = max_batch
+        self._queue: deque[tuple[Draft, Answer]] = deque()
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing = False
+        self._loop = asyncio.get_running_loop()
+
+    def submit(self, draft: Draft, answer: Answer) -> None:
+        """Queue a note; `answer` is called once, with its place or with why there is none."""
+        if self._closing:
+            answer(CLOSING)
+            return
+        self._queue.append((draft, answer))
+        self._idle.clear()
+        self._wake.set()
+
+    async def publish(self, draft: Draft) -> Placed:
+        """Submit one note and wait for its place. Raises CommandError."""
+        done: asyncio.Future[Placed | Error] = asyncio.get_running_loop().create_future()
+        self.submit(draft, lambda result: None if done.done() else done.set_result(result))
+        result = await done
+        if isinstance(result, Error):
+            raise CommandError(result)
+        return result
+
+    async def run(self) -> None:
+        """Write until cancelled; whatever is queued then is answered with an error."""
+        try:
+            while True:
+                await self._wake.wait()
+                while self._queue:
+                    await self._write([self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))])
+                self._wake.clear()
+                self._idle.set()
+        finally:
+            self._closing = True
+            while self._queue:
+                self._queue.popleft()[1](CLOSING)
+            self._idle.set()
+
+    async def close(self) -> None:
+        """Refuse what comes from now on, and finish what is queued."""
+        self._closing = True
+        await self._idle.wait()
+
+    async def _write(self, batch: Batch) -> None:
+        try:
+            places = await self._target.publish([draft for draft, _ in batch])
+        except Unavailable as error:
+            log.warning("batch_not_written", notes=len(batch), reason=error.reason)
+            self._answer(batch, [error.error] * len(batch))
+        except Refused as error:
+            if len(batch) == 1:
+                self._answer(batch, [error.error])
+                return
+            # Halves find the one that was refused in a few statements, and keep the order.
+            middle = len(batch) // 2
+            await self._write(batch[:middle])
+            await self._write(batch[middle:])
+        except BaseException:
+            self._answer(batch, [Unavailable("stopped while writing").error] * len(batch))
+            raise
+        else:
+            self.batches += 1
+            self.written += len(batch)
+            self._answer(batch, (place or DROPPED for place in places))
+
+    def _answer(self, batch: Batch, results: Iterable[Placed | Error]) -> None:
+        """Soon, not now: the next batch is on its way to the database before this one's clients hear."""
+        self._loop.call_soon(_call, batch, results)
+
+
+def _call(batch: Batch, results: Iterable[Placed | Error]) -> None:
+    for (_, answer), result in zip(batch, results, strict=True):
+        answer(result)

@@ -1,0 +1,116 @@
+"""Looks at a database and says in plain words what would keep a hub from working well there.
+
+Owns the questions and their wording. It reads only, apart from one notification to itself.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import asyncpg
+
+from hub.postgres import migrations
+from hub.postgres.listener import NotListening, prove
+from hub.postgres.store import Health, Store
+
+OLDEST = 140000  # Postgres 14, as server_version_num has it
+TRIGGERS = ("note_log_row", "note_log_truncate", "note_touch")
+
+
+class Finding(NamedTuple):
+    """One thing looked at: whether it is fine, and a line for people."""
+
+    fine: bool
+    text: str
+
+
+async def findings(connection: asyncpg.Connection, store: Store) -> AsyncIterator[Finding]:
+    """What was found, in the order of looking; ends early where nothing further could be told."""
+    version = int(await connection.fetchval("show server_version_num"))
+    name = await connection.fetchval("show server_version")
+    yield Finding(
+        version >= OLDEST,
+        f"Postgres {name}" if version >= OLDEST else f"Postgres {name} is too old: 14 or later is needed.",
+    )
+    encoding = await connection.fetchval("show server_encoding")
+    fine = encoding == "UTF8"
+    yield Finding(
+        fine,
+        f"encoding {encoding}"
+        if fine
+        else f"The encoding is {encoding}: notes with characters it lacks will be refused; UTF8 takes all",
+    )
+    try:
+        missing = {version for version, _ in migrations.files()} - await migrations.applied(connection)
+    except asyncpg.InsufficientPrivilegeError:
+        yield Finding(False, "The hub's role may not read hub_migration. Its owner can: grant select on … to …")
+        return
+    yield Finding(
+        not missing,
+        f"The schema lacks version {min(missing)}. Run: notes-hub migrate" if missing else "schema up to date",
+    )
+    if missing:
+        return
+    async for finding in _schema(connection):
+        yield finding
+    try:
+        await prove(connection, store)
+        yield Finding(True, "LISTEN delivers")
+    except NotListening as error:
+        yield Finding(False, str(error))
+    for finding in log_state(
+        await store.health(), await connection.fetchval("select (extract(epoch from clock_timestamp()) * 1e6)::bigint")
+    ):
+        yield finding
+
+
+async def _schema(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
+    enabled = {
+        row["tgname"]
+        for row in await connection.fetch(
+            "select tgname from pg_trigger where tgrelid = 'public.note'::regclass and tgenabled in ('O', 'A')"
+        )
+    }
+    for trigger in TRIGGERS:
+        fine = trigger in enabled
+        text = f"The trigger {trigger} is off: changes pass unheard. Run: alter table note enable trigger {trigger}"
+        yield Finding(fine, f"trigger {trigger}" if fine else text)
+    for table in ("note", "note_event", "note_log", "note_seq"):
+        if not await connection.fetchval("select has_table_privilege($1, 'select')", f"public.{table}"):
+            yield Finding(False, f"The hub's role may not read {table}. Its owner can: grant select on {table} to …")
+    if not await connection.fetchval("select has_function_privilege('public.note_publish(json)', 'execute')"):
+        grant = "grant execute on function note_publish to …"
+        yield Finding(False, f"The hub's role may not publish. The owner can: {grant}")
+    durable = await connection.fetchval("show synchronous_commit") != "off"
+    yield Finding(
+        durable,
+        "synchronous_commit on"
+        if durable
+        else "synchronous_commit is off: after a crash, notes that were acknowledged and delivered may be gone.",
+    )
+
+
+def log_state(health: Health, clock: int) -> list[Finding]:
+    """What the newest seq and the notify queue tell; `clock` is the database's, in microseconds."""
+    ahead = (health.last - clock) / 1e6
+    used = f"notify queue {health.queue_usage:.0%} full"
+    return [
+        Finding(
+            ahead < 1,
+            "clock and log agree"
+            if ahead < 1
+            else f"The clock is {ahead:.0f} s behind the log. Order is kept, but check the server's time.",
+        ),
+        Finding(
+            health.queue_usage < 0.5,
+            used
+            if health.queue_usage < 0.5
+            else f"{used}: some listener has an open transaction. Look for it in pg_stat_activity.",
+        ),
+    ]
+
+
+async def run(connection: asyncpg.Connection, store: Store) -> list[Finding]:
+    """All findings."""
+    async with asyncio.timeout(60):
+        return [finding async for finding in findings(connection, store)]

@@ -1,0 +1,229 @@
+"""Hears every event of the log, in order, each once.
+
+Owns the one connection that listens and the rule that closes gaps: listen first, then read the log
+after the cursor, then take notifications: those up to the cursor are dropped, one whose `prev` is
+the cursor is published, for any other the log is read. It reconnects for ever. It is a
+source of ordered events with a cursor; it knows no client.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator
+
+import asyncpg
+import msgspec
+import structlog
+
+from hub.feed.broadcaster import Broadcaster
+from hub.postgres.notifications import CHANNEL, Notification, decode
+from hub.postgres.pool import CONNECTION_ERRORS, Unavailable, backoff, connect
+from hub.postgres.store import Store
+from hub.protocol import Status
+
+log = structlog.get_logger()
+
+PAGE = 1000  # events read from the log at once
+MAX_PENDING = 20_000  # notifications kept while the log is read; beyond, the log is read again
+CONNECT_TIMEOUT = 3.0  # seconds for a connection to be made, and for LISTEN
+LAST_LOOKS = 5  # turns of the event loop in which a late answer still counts
+CHECK_TIMEOUT = 1.0  # seconds for the listening connection to answer
+LONGEST_DELAY = 1.0  # seconds between attempts, at most: one hub is no crowd, and its clients wait for it
+PROOF_TIMEOUT = 3.0  # seconds for a notification to ourselves to come back
+
+
+class NotListening(Exception):
+    """LISTEN succeeds and delivers nothing; the message says what to do."""
+
+
+async def prove(connection: asyncpg.Connection, store: Store) -> None:
+    """See one notification of our own come back: some poolers deliver none. Raises NotListening."""
+    channel = f"hub_proof_{connection.get_server_pid()}"
+    heard = asyncio.Event()
+
+    def hear(*_: object) -> None:
+        heard.set()
+
+    await connection.add_listener(channel, hear)
+    try:
+        # From another connection: a pooler may by luck run our own NOTIFY where it ran our LISTEN.
+        await store.notify(channel, PROOF_TIMEOUT)
+        async with asyncio.timeout(PROOF_TIMEOUT):
+            await heard.wait()
+    except TimeoutError:
+        # Unless it is the connection that is dead: that is no pooler's doing, and another one will do.
+        await _answers(connection, store)
+        raise NotListening(
+            "LISTEN succeeds on this database URL but delivers nothing, as behind a pooler in transaction mode. "
+            "Give the hub a direct connection to Postgres, or a pooler in session mode."
+        ) from None
+    await connection.remove_listener(channel, hear)
+
+
+async def _answers(connection: asyncpg.Connection, store: Store) -> int:
+    """The newest seq drawn, in time; or else no connection of ours is to be trusted."""
+    query = asyncio.ensure_future(connection.fetchval("select last_value from note_seq"))
+    try:
+        await asyncio.wait((query,), timeout=CHECK_TIMEOUT)
+        # A loop that was busy for so long has not looked yet at what came meanwhile: that says nothing of the database.
+        for _ in range(LAST_LOOKS):
+            await asyncio.sleep(0)
+        if query.done():
+            return int(query.result())
+        store.abandon()  # else each of the pool's would be waited for in turn
+        raise TimeoutError("the database does not answer")
+    finally:
+        query.cancel()
+
+
+class Listener:
+    """The listening connection and the position it has reached (`broadcaster.head`)."""
+
+    def __init__(self, url: str, store: Store, broadcaster: Broadcaster, check_interval: float) -> None:
+        self.ready = asyncio.Event()  # set while it listens and has read all that went before
+        self.gaps = self.reconnects = 0
+        self._url = url
+        self._store = store
+        self._broadcaster = broadcaster
+        self._check_interval = check_interval
+        self._started = False
+        self._pending: deque[Notification] = deque()
+        self._missed = False  # something was heard that is not in _pending
+        self._wake = asyncio.Event()
+        self._lost = asyncio.Event()
+
+    async def run(self) -> None:
+        """Listen until cancelled. Raises NotListening, at the first connection only."""
+        delays = backoff(most=LONGEST_DELAY)
+        while True:
+            try:
+                async with self._connection() as connection:
+                    await self._hear(connection)
+            except (*CONNECTION_ERRORS, asyncpg.PostgresError, Unavailable) as error:
+                if self.ready.is_set():
+                    delays = backoff(most=LONGEST_DELAY)
+                    self.ready.clear()
+                    self._broadcaster.tell_everyone(Status(False))
+                self.reconnects += 1
+                log.warning("listener_lost", reason=str(error) or type(error).__name__)
+                await asyncio.sleep(next(delays))
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
+        connection = await connect(self._url, "notes-hub listener", CONNECT_TIMEOUT, CONNECT_TIMEOUT)
+        try:
+            self._lost.clear()
+            connection.add_termination_listener(lambda _: self._end())
+            yield connection
+        finally:
+            # A dying connection may not even answer its closing.
+            connection.terminate()
+
+    def _end(self) -> None:
+        self._lost.set()
+        self._wake.set()
+
+    async def _hear(self, connection: asyncpg.Connection) -> None:
+        self._pending.clear()
+        self._missed = False
+        await connection.add_listener(CHANNEL, self._on_notification)
+        try:
+            await prove(connection, self._store)
+        except NotListening as error:
+            if self._started:  # a mended pooler may let it listen again
+                raise Unavailable(str(error)) from error
+            raise
+        await self._begin()
+        await self._read_log()
+        self._publish_pending()
+        self._started = True
+        self.ready.set()
+        log.info("listening", channel=CHANNEL, head=self._broadcaster.head)
+        self._broadcaster.tell_everyone(Status(True))
+        while not self._lost.is_set():
+            try:
+                async with asyncio.timeout(self._check_interval):
+                    await self._wake.wait()
+            except TimeoutError:
+                await self._check(connection)
+                continue
+            self._wake.clear()
+            await self._close_gap()
+        raise Unavailable("the server ended the connection")
+
+    async def _begin(self) -> None:
+        """Take up the position from before, or at the start the one that fills the ring."""
+        if not self._started:
+            self._broadcaster.start_at(await self._store.tail(PAGE * 5))
+        elif not await self._store.holds(self._broadcaster.head):
+            head = await self._store.head()
+            log.warning("log_replaced", cursor=self._broadcaster.head, head=head)
+            self._broadcaster.start_afresh(head, "the database was replaced by another one or an older copy")
+
+    # asyncpg runs a plain function in the order of arrival; coroutines would become tasks and overtake.
+    def _on_notification(self, _connection: object, pid: int, _channel: str, payload: object) -> None:
+        try:
+            notification = decode(str(payload))
+        except msgspec.DecodeError as error:
+            # A column that is no JSON of ours, or somebody else's NOTIFY: the log knows whether it matters.
+            log.warning("notification_not_understood", reason=str(error), pid=pid)
+            self._missed = True
+            self._wake.set()
+            return
+        if self.ready.is_set() and not self._pending and self._publish(notification):
+            return
+        if len(self._pending) < MAX_PENDING:
+            self._pending.append(notification)
+        else:
+            self._missed = True
+        self._wake.set()
+
+    def _publish(self, notification: Notification) -> bool:
+        """Publish what follows the cursor, drop what is behind it; False where the log must be read."""
+        if notification.seq <= self._broadcaster.head:
+            return True
+        if notification.prev != self._broadcaster.head or (event := notification.event()) is None:
+            return False
+        self._broadcaster.publish(event)
+        return True
+
+    def _publish_pending(self) -> None:
+        while self._pending and self._publish(self._pending[0]):
+            self._pending.popleft()
+
+    async def _close_gap(self) -> None:
+        self._publish_pending()
+        while self._pending or self._missed:
+            self._missed = False
+            self.gaps += 1
+            # What was heard before the log was read is in the log, or it was no word of the log's.
+            heard = len(self._pending)
+            await self._read_log()
+            for _ in range(heard):
+                self._pending.popleft()
+            self._publish_pending()
+
+    async def _read_log(self) -> None:
+        while True:
+            events = await self._store.events(self._broadcaster.head, None, None, PAGE)
+            for event in events:
+                # A notification may have been published while the page was on its way.
+                if event.seq > self._broadcaster.head:
+                    self._broadcaster.publish(event)
+            if len(events) < PAGE:
+                return
+            await asyncio.sleep(0)  # let what was published be written out before more is
+
+    async def _check(self, connection: asyncpg.Connection) -> None:
+        """Find a connection that is dead, hung, or alive but deaf. Costs one small query and writes nothing."""
+        last = await _answers(connection, self._store)
+        head = self._broadcaster.head
+        if last < head and not await self._store.holds(head):
+            raise Unavailable("the log ends before what was heard: another database answers now")
+        # A seq that was drawn and not heard is still committing, was rolled back, or was missed.
+        if last > head and (events := await self._store.events(head, None, None, 1)):
+            # Postgres delivers what is due before it answers the next query.
+            await connection.fetchval("select 1", timeout=CHECK_TIMEOUT)
+            await asyncio.sleep(0)
+            if not self._pending and self._broadcaster.head < events[0].seq:
+                raise Unavailable("the connection is alive but delivers no notifications")

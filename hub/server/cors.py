@@ -1,0 +1,71 @@
+"""Which web pages may use the hub.
+
+Owns CORS and the check of `Origin`: a page of the hub's own host may, one on the list of
+`allowed_origins` may, any other may not publish or open a WebSocket, nor read a reply. What is no browser sends no
+Origin and is not concerned.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from hub.protocol import Error
+from hub.protocol.codec import encode
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+METHODS = "GET, POST, OPTIONS"
+
+
+def allows(request: web.Request, origins: frozenset[str]) -> bool:
+    """Whether the page that makes this request may."""
+    origin = request.headers.get("Origin")
+    if origin is None or "*" in origins or origin in origins:
+        return True
+    try:
+        # A proxy may have taken off the TLS, so only the host and port are compared.
+        return urlsplit(origin).netloc == request.host
+    except ValueError:  # no address at all
+        return False
+
+
+def refusal(request: web.Request) -> Error:
+    """The reply to a page that may not."""
+    message = f"Pages of {request.headers.get('Origin', '')!r} may not use this hub."
+    return Error("forbidden_origin", message, "The hub's operator can add the origin to HUB_ALLOWED_ORIGINS.")
+
+
+def middleware(origins: frozenset[str]) -> Any:
+    """Answers preflights, and refuses what a page that is not allowed would change."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        allowed = allows(request, origins)
+        if not allowed and request.method not in ("GET", "HEAD"):
+            body = encode(refusal(request)) + b"\n"
+            return web.Response(body=body, status=403, content_type="application/json")
+        if request.method == "OPTIONS":
+            return web.Response(status=204, headers={"Allow": METHODS})
+        return await handler(request)
+
+    return check
+
+
+def headers(origins: frozenset[str]) -> Any:
+    """Adds the CORS headers to whatever is answered, streams too."""
+
+    async def add(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.add("Vary", "Origin")
+        origin = request.headers.get("Origin")
+        if origin is None or not allows(request, origins):
+            return
+        response.headers["Access-Control-Allow-Origin"] = "*" if "*" in origins else origin
+        response.headers["Access-Control-Expose-Headers"] = "Location"
+        if request.method == "OPTIONS":
+            response.headers["Access-Control-Allow-Methods"] = METHODS
+            response.headers["Access-Control-Allow-Headers"] = "Content-Type, Last-Event-ID"
+            response.headers["Access-Control-Max-Age"] = "86400"
+
+    return add

@@ -1,0 +1,74 @@
+"""What a running hub counts, as Prometheus reads it.
+
+Owns the names of the metrics and nothing else: the parts keep their own counts, and they are
+collected when somebody asks. Where several workers are one hub, each series says whose it is: a sum
+over them would fall when one is replaced, and Prometheus would take that for a new beginning of all.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+from prometheus_client import generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from hub.server.context import Hub
+
+Counts = dict[str, int]  # by the name of the metric
+Counting = Callable[[], Awaitable[Mapping[str, Counts]]]  # by the name of the worker, "" for a hub that is one process
+
+GAUGES = {
+    "connections": "WebSockets and streams that are open.",
+    "subscribers_catching_up": "Subscriptions that are not live.",
+    "unsent_bytes": "Data that clients have not taken yet.",
+    "listening": "1 while the hub hears the database.",
+    "head": "The seq of the newest event that was heard.",
+}
+COUNTERS = {
+    "deliveries": "Events handed to live subscriptions, times subscriptions.",
+    "broadcasts": "Turns of the event loop in which events were written out.",
+    "notes_written": "Notes that clients published and the database has.",
+    "write_batches": "Statements that wrote them.",
+    "log_reads": "Queries for clients that the ring could not serve.",
+    "log_gaps": "Times that the log was read because a notification did not follow.",
+    "listener_reconnects": "Times that the listening connection was lost.",
+}
+
+
+def counts(hub: Hub) -> Counts:
+    """What this process counts, as it stands now."""
+    return {
+        "connections": len(hub.connections),
+        "subscribers_catching_up": sum(not each.live for each in hub.broadcaster.everyone),
+        "unsent_bytes": sum(each.buffered() for each in hub.connections),
+        "listening": int(hub.listener.ready.is_set()),
+        "head": hub.broadcaster.head,
+        "deliveries": hub.broadcaster.deliveries,
+        "broadcasts": hub.broadcaster.flushes,
+        "notes_written": hub.writer.written,
+        "write_batches": hub.writer.batches,
+        "log_reads": hub.replay.reads,
+        "log_gaps": hub.listener.gaps,
+        "listener_reconnects": hub.listener.reconnects,
+    }
+
+
+class _Families(Collector):
+    """The counts of several workers by their names; of one alone, without a name."""
+
+    def __init__(self, workers: Mapping[str, Counts]) -> None:
+        self._workers = workers
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric with a series for each worker."""
+        for kind, texts in ((GaugeMetricFamily, GAUGES), (CounterMetricFamily, COUNTERS)):
+            for name, text in texts.items():
+                family = kind(f"hub_{name}", text, labels=["worker"] if any(self._workers) else [])
+                for worker, counted in sorted(self._workers.items()):
+                    if name in counted:  # a worker may still run the release before
+                        family.add_metric([worker] if worker else [], counted[name])
+                yield family
+
+
+def page(workers: Mapping[str, Counts]) -> bytes:
+    """The text that ``/metrics`` answers."""
+    return generate_latest(_Families(workers))

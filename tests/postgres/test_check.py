@@ -1,0 +1,111 @@
+"""What `check` finds in a database, and in which words."""
+
+import asyncpg
+import pytest
+
+from hub.postgres import check
+from hub.postgres.check import Finding, log_state
+from hub.postgres.store import Health, Store
+
+SECOND = 1_000_000
+
+
+async def look(url: str) -> list[Finding]:
+    connection, store = await asyncpg.connect(url), Store(url, 1)
+    await store.open()
+    try:
+        return await check.run(connection, store)
+    finally:
+        await store.close()
+        await connection.close()
+
+
+def wrong(found: list[Finding], word: str) -> bool:
+    """Whether just one thing is wrong, and its line has this word."""
+    texts = [finding.text for finding in found if not finding.fine]
+    return len(texts) == 1 and word in texts[0]
+
+
+async def durable(database: asyncpg.Connection) -> None:
+    """The server of the tests is set up without durability; that is not what they are about."""
+    name = await database.fetchval("select current_database()")
+    await database.execute(f"alter database {name} set synchronous_commit = on")
+
+
+async def test_healthy(url: str, database: asyncpg.Connection) -> None:
+    """Of a database as it should be everything is fine: version, schema, triggers, LISTEN, clock, queue."""
+    await durable(database)
+    found = await look(url)
+    assert all(finding.fine for finding in found), found
+    text = "\n".join(finding.text for finding in found)
+    assert all(word in text for word in ("Postgres", "schema", "note_log_row", "LISTEN", "clock", "queue"))
+
+
+async def test_reads_only(url: str, database: asyncpg.Connection) -> None:
+    """Looking changes nothing: neither note nor log, nor the sequence."""
+    await database.execute("insert into note (username, body) values ('gb', 'x')")
+    tables = "select (select count(*) from note), (select count(*) from note_event), last_value from note_seq"
+    before = await database.fetchrow(tables)
+    await look(url)
+    assert await database.fetchrow(tables) == before
+
+
+@pytest.mark.parametrize("trigger", check.TRIGGERS)
+async def test_a_trigger_that_is_off(url: str, database: asyncpg.Connection, trigger: str) -> None:
+    """A disabled trigger is named with the statement that turns it on, and that statement does."""
+    await durable(database)
+    await database.execute(f"alter table note disable trigger {trigger}")
+    found = await look(url)
+    assert wrong(found, f"alter table note enable trigger {trigger}")
+    await database.execute(f"alter table note enable trigger {trigger}")
+    assert all(finding.fine for finding in await look(url))
+
+
+async def test_no_schema(empty_url: str) -> None:
+    """A database without the schema is told how to get it, and nothing further is looked at."""
+    found = await look(empty_url)
+    assert wrong(found, "notes-hub migrate") and not any("trigger" in finding.text for finding in found)
+
+
+async def test_privileges(url: str, database: asyncpg.Connection) -> None:
+    """A role that may not publish is told what its owner can grant."""
+    await durable(database)
+    await database.execute("create role reader login; grant select on all tables in schema public to reader")
+    await database.execute("grant usage, select on all sequences in schema public to reader")
+    try:
+        found = await look(url.replace("postgres@", "reader@"))
+        assert wrong(found, "grant execute on function note_publish")
+    finally:
+        await database.execute("drop owned by reader; drop role reader")
+
+
+async def test_no_durability(url: str, database: asyncpg.Connection) -> None:
+    """A database that may lose acknowledged notes is said to."""
+    name = await database.fetchval("select current_database()")
+    await database.execute(f"alter database {name} set synchronous_commit = off")
+    assert wrong(await look(url), "synchronous_commit")
+
+
+async def test_a_clock_behind_the_log(url: str, database: asyncpg.Connection) -> None:
+    """A log that is ahead of the server's clock is told, with by how much."""
+    await durable(database)
+    await database.execute(
+        "select setval('note_seq', (extract(epoch from clock_timestamp()) * 1e6)::bigint + 90 * 1000000)"
+    )
+    assert wrong(await look(url), "clock is 90 s behind") or wrong(await look(url), "clock is 89 s behind")
+
+
+def test_log_state() -> None:
+    """The clock may be a second off; the notify queue is fine up to its half."""
+    clock = 1_000_000 * SECOND
+    for last, usage, fine in (
+        (clock, 0.0, [True, True]),
+        (0, 0.49, [True, True]),
+        (clock + SECOND // 2, 0.5, [True, False]),
+        (clock + 2 * SECOND, 0.99, [False, False]),
+    ):
+        assert [finding.fine for finding in log_state(Health(last, usage), clock)] == fine
+    assert (
+        "pg_stat_activity" in log_state(Health(0, 0.75), clock)[1].text
+        and "75%" in log_state(Health(0, 0.75), clock)[1].text
+    )
