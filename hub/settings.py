@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from hub.errors import SettingsError
+
 PACKAGE = Path(__file__).parent
 # In a checkout the folders stand beside the package, in an installed wheel inside it.
 SQL_DIR, WEB_DIR = (folder if (folder := PACKAGE / name).is_dir() else PACKAGE.parent / name for name in ("sql", "web"))
@@ -20,10 +22,6 @@ ALIASES = {"port": "PORT", "database_url": "DATABASE_URL"}
 
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
-
-
-class SettingsError(Exception):
-    """A setting has a value that it cannot have; the message names it and says what was expected."""
 
 
 def about(text: str) -> Meta:

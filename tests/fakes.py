@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from hub.errors import Unavailable
 from hub.feed import subscription as module
 from hub.feed.broadcaster import Broadcaster
 from hub.feed.events import Event, Ring
 from hub.feed.subscription import Subscription
-from hub.postgres.pool import Unavailable
 from hub.protocol import Deleted, Message, Note
 from hub.protocol.codec import decode_message, encode
 

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from hub import settings
-from hub.settings import ALIASES, Settings, SettingsError, environment_names, load, unknown
+from hub.errors import SettingsError
+from hub.settings import ALIASES, Settings, environment_names, load, unknown
 
 FIELDS = Settings.__struct_fields__
 

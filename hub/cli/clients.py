@@ -11,8 +11,9 @@ import msgspec
 
 from hub.cli import terminal
 from hub.cli.options import main, run
+from hub.errors import CommandError
 from hub.protocol import LOBBY, MAX_PAGE, Publish
-from hub.protocol.codec import CommandError, convert, encode
+from hub.protocol.codec import convert, encode
 
 URL = click.option(
     "--url", envvar="HUB_URL", default="http://127.0.0.1:8080", help="The hub.  [HUB_URL]", show_default=True

@@ -18,26 +18,13 @@ import msgspec
 import structlog
 
 from hub import __version__
-from hub.client.connection import ClosedError
-from hub.embedded.files import EmbeddedError
-from hub.postgres import migrations
-from hub.postgres.listener import NotListening
+from hub.errors import HubError, SettingsError
 from hub.postgres.pool import CONNECTION_ERRORS
-from hub.protocol.codec import CommandError
-from hub.settings import Settings, SettingsError, environment_names, load, unknown
+from hub.settings import Settings, environment_names, load, unknown
 
 log = structlog.get_logger()
 
-KNOWN_ERRORS = (
-    EmbeddedError,
-    migrations.MigrationError,
-    SettingsError,
-    NotListening,
-    ClosedError,
-    CommandError,
-    asyncpg.PostgresError,
-    *CONNECTION_ERRORS,
-)
+KNOWN_ERRORS = (HubError, asyncpg.PostgresError, *CONNECTION_ERRORS)
 
 
 def options(*fields: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

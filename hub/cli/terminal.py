@@ -19,8 +19,9 @@ from prompt_toolkit.widgets import TextArea
 
 from hub.client.connection import Connection, connect
 from hub.client.events import Accepted, Interrupted, Rejected, Signal
+from hub.errors import CommandError
 from hub.protocol import CaughtUp, Deleted, Error, Note, Publish, Reset
-from hub.protocol.codec import CommandError, convert, encode
+from hub.protocol.codec import convert, encode
 from hub.protocol.formats import printable, text_line
 
 COLOURS = ("ansicyan", "ansigreen", "ansiyellow", "ansiblue", "ansimagenta", "ansired")

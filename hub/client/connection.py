@@ -12,23 +12,12 @@ import aiohttp
 
 from hub.client.events import Accepted, Interrupted, Rejected, Signal
 from hub.client.state import RETRY, Client
+from hub.errors import ClosedError, RejectedError
 from hub.protocol import BAD_REQUEST, LOBBY, Error
 
 MAX_UNREAD = 10_000  # signals kept for a user who does not read them; then the hub is not read either
 HEARTBEAT = 20.0  # seconds of silence after which the hub is pinged
 TIMEOUT = aiohttp.ClientWSTimeout(ws_close=2.0)
-
-
-class RejectedError(Exception):
-    """A note was refused; `error` says why and what to do."""
-
-    def __init__(self, rejected: Rejected) -> None:
-        super().__init__(f"{rejected.error.message} {rejected.error.hint}")
-        self.error = rejected.error
-
-
-class ClosedError(Exception):
-    """The hub closed the connection for good; the message is its reason."""
 
 
 class Connection:
@@ -146,7 +135,7 @@ class Connection:
             if isinstance(signal, Accepted):
                 answer.set_result(signal)
             else:
-                answer.set_exception(RejectedError(signal))
+                answer.set_exception(RejectedError(signal.error))
         if isinstance(signal, Error) and signal.id is None:
             self._refusal = f"{signal.message} {signal.hint}"
         await self._queue(signal)

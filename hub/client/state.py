@@ -5,12 +5,12 @@ and gives what is to be sent and what its user should learn; whoever has a socke
 browser, a test) carries the bytes. Standard library and msgspec only.
 """
 
-import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 from urllib.parse import urlencode
 from uuid import uuid4
 
+from hub.backoff import backoff
 from hub.client.events import Accepted, Interrupted, Rejected, Signal
 from hub.protocol import (
     ALL,
@@ -40,14 +40,6 @@ LONGEST_DELAY: Final = 15.0
 RETRY: Final = 1.0  # seconds before a note is sent again that the hub could not save just now
 
 
-def backoff(uniform: Callable[[float, float], float] = random.uniform) -> Iterator[float]:
-    """Seconds to wait before each attempt in turn: full jitter, so that a crowd does not come back as one."""
-    limit = FIRST_DELAY
-    while True:
-        yield uniform(0, limit)
-        limit = min(limit * 2, LONGEST_DELAY)
-
-
 class Client:
     """One client's memory. `after` resumes from a cursor; `last` asks for the newest notes where there is none."""
 
@@ -56,7 +48,7 @@ class Client:
         topics: Iterable[str] = (LOBBY,),
         after: int | None = None,
         last: int | None = None,
-        delays: Callable[[], Iterator[float]] = backoff,
+        delays: Callable[[], Iterator[float]] = lambda: backoff(FIRST_DELAY, LONGEST_DELAY),
     ) -> None:
         self.topics = set(topics)
         self.cursor = after

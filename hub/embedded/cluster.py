@@ -10,9 +10,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from hub.embedded.files import EmbeddedError, is_postmaster
+from hub.embedded.files import is_postmaster
 from hub.embedded.programs import Programs
 from hub.embedded.user import give
+from hub.errors import EmbeddedError
 
 PREVIOUS_SECONDS = 20  # until the Postgres of a killed owner must have ended
 INITDB = (

@@ -15,9 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-
-class EmbeddedError(Exception):
-    """One readable line that says what is wrong and what to do."""
+from hub.errors import EmbeddedError
 
 
 def binary(name: str) -> Path:

@@ -16,8 +16,9 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import Callable
 from pathlib import Path
 
-from hub.embedded.files import EmbeddedError, binary, disk_full
+from hub.embedded.files import binary, disk_full
 from hub.embedded.user import before_exec
+from hub.errors import EmbeddedError
 
 
 class Programs:

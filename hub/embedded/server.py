@@ -27,15 +27,10 @@ if sys.platform != "win32":
     import fcntl
 
 from hub.embedded.cluster import Cluster
-from hub.embedded.files import (
-    EmbeddedError,
-    binary,
-    make_private,
-    readable,
-    socket_dir,
-)
+from hub.embedded.files import binary, make_private, readable, socket_dir
 from hub.embedded.programs import stop
 from hub.embedded.user import give, identity
+from hub.errors import EmbeddedError
 
 log = structlog.get_logger()
 

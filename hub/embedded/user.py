@@ -15,7 +15,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from hub.embedded.files import EmbeddedError, binary
+from hub.embedded.files import binary
+from hub.errors import EmbeddedError
 
 if sys.platform != "win32":
     import pwd

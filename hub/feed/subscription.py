@@ -11,11 +11,12 @@ from typing import Any, Protocol
 
 import structlog
 
+from hub.backoff import backoff
 from hub.delivery.outgoing import Connection
+from hub.errors import Unavailable
 from hub.feed.broadcaster import Broadcaster
 from hub.feed.cursor import Place, Start
 from hub.feed.events import Event
-from hub.postgres.pool import Unavailable, backoff
 from hub.protocol import ALL, CaughtUp, Message, Note, Reset
 from hub.protocol.formats import Format
 

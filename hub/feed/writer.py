@@ -12,10 +12,9 @@ from typing import Protocol
 
 import structlog
 
-from hub.postgres.pool import Refused, Unavailable
+from hub.errors import CommandError, Refused, Unavailable
 from hub.postgres.store import Draft, Placed
 from hub.protocol import Error
-from hub.protocol.codec import CommandError
 
 log = structlog.get_logger()
 

@@ -37,6 +37,8 @@ TYPES: Final = {
 # Of the hub's package only what runs in the browser too.
 SHARED: Final = (
     "__init__",
+    "backoff",
+    "errors",
     "protocol/__init__",
     "protocol/messages",
     "protocol/codec",

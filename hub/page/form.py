@@ -9,8 +9,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from hub.errors import CommandError
 from hub.protocol import Error, Publish
-from hub.protocol.codec import EXAMPLE, CommandError, convert
+from hub.protocol.codec import EXAMPLE, convert
 
 FIELDS: Final = ("username", "body")  # in their order; the others are not for people
 

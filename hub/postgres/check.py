@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import asyncpg
 
+from hub.errors import NotListening
 from hub.postgres import migrations
-from hub.postgres.listener import NotListening, prove
+from hub.postgres.listener import prove
 from hub.postgres.store import Health, Store
 
 OLDEST = 140000  # Postgres 14, as server_version_num has it

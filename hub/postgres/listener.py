@@ -15,9 +15,11 @@ import asyncpg
 import msgspec
 import structlog
 
+from hub.backoff import backoff
+from hub.errors import NotListening, Unavailable
 from hub.feed.broadcaster import Broadcaster
 from hub.postgres.notifications import CHANNEL, Notification, decode
-from hub.postgres.pool import CONNECTION_ERRORS, Unavailable, backoff, connect
+from hub.postgres.pool import CONNECTION_ERRORS, connect
 from hub.postgres.store import Store
 from hub.protocol import Status
 
@@ -30,10 +32,6 @@ LAST_LOOKS = 5  # turns of the event loop in which a late answer still counts
 CHECK_TIMEOUT = 1.0  # seconds for the listening connection to answer
 LONGEST_DELAY = 1.0  # seconds between attempts, at most: one hub is no crowd, and its clients wait for it
 PROOF_TIMEOUT = 3.0  # seconds for a notification to ourselves to come back
-
-
-class NotListening(Exception):
-    """LISTEN succeeds and delivers nothing; the message says what to do."""
 
 
 async def prove(connection: asyncpg.Connection, store: Store) -> None:
@@ -94,14 +92,14 @@ class Listener:
 
     async def run(self) -> None:
         """Listen until cancelled. Raises NotListening, at the first connection only."""
-        delays = backoff(most=LONGEST_DELAY)
+        delays = backoff(longest=LONGEST_DELAY)
         while True:
             try:
                 async with self._connection() as connection:
                     await self._hear(connection)
             except (*CONNECTION_ERRORS, asyncpg.PostgresError, Unavailable) as error:
                 if self.ready.is_set():
-                    delays = backoff(most=LONGEST_DELAY)
+                    delays = backoff(longest=LONGEST_DELAY)
                     self.ready.clear()
                     self._broadcaster.tell_everyone(Status(False))
                 self.reconnects += 1

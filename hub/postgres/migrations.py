@@ -9,16 +9,13 @@ from pathlib import Path
 import asyncpg
 import structlog
 
+from hub.errors import MigrationError
 from hub.settings import SQL_DIR
 
 log = structlog.get_logger()
 
 # Any number that nothing else in the database locks; all hubs that start together queue up on it.
 LOCK = 7274916301
-
-
-class MigrationError(Exception):
-    """A file of ``sql/`` could not be applied; the message names the file and Postgres's reason."""
 
 
 def files(folder: Path = SQL_DIR) -> list[tuple[int, Path]]:

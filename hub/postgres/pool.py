@@ -6,7 +6,6 @@ itself refuses as Refused. It knows no table.
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,8 +13,7 @@ from weakref import WeakSet
 
 import asyncpg
 
-from hub.protocol import Error
-from hub.protocol.codec import CommandError
+from hub.errors import Refused, Unavailable
 
 TIMEOUT = 10.0  # seconds for one statement of a client's request
 IDLE = 300.0  # seconds without use after which a connection is not trusted any more: firewalls forget it
@@ -24,40 +22,6 @@ SERVER_SETTINGS = {
     "search_path": "public",
     "default_transaction_isolation": "read committed",
 }
-
-
-class Unavailable(CommandError):
-    """Postgres can't be reached or did not answer in time. What was asked for may work later."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(
-            Error(
-                "unavailable",
-                "The database can't be reached, so it is not known whether this was done.",
-                "Try again soon; a publish with a `key` can be sent again without being saved twice.",
-                temporary=True,
-            )
-        )
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return self.reason
-
-
-class Refused(CommandError):
-    """Postgres refused a statement; the message is its own."""
-
-    def __init__(self, reason: str) -> None:
-        hint = "Change it as the message says, or ask the database's owner."
-        super().__init__(Error("refused", f"The database refused this: {reason}", hint))
-
-
-def backoff(first: float = 0.1, most: float = 5.0) -> Iterator[float]:
-    """Seconds to wait before each further attempt: full jitter on a limit that doubles."""
-    limit = first
-    while True:
-        yield random.uniform(0, limit)
-        limit = min(limit * 2, most)
 
 
 # asyncpg raises InternalClientError, which is neither of its two public bases, on a connection that dies.

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from hub.errors import CommandError
 from hub.protocol import ALL, LOBBY, Command, Error, Id, Message, Publish
 
 T = TypeVar("T")
@@ -21,14 +22,6 @@ _objects = msgspec.json.Decoder(dict[str, Any])
 # What a decoder raises; UnicodeError for a str with a lone surrogate too, RecursionError for thousands of brackets.
 UNDECODABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 encode = msgspec.json.Encoder().encode
-
-
-class CommandError(Exception):
-    """A command that cannot be carried out; `error` is the reply to it."""
-
-    def __init__(self, error: Error) -> None:
-        super().__init__(error.message)
-        self.error = error
 
 
 def decode_command(data: bytes) -> Command:

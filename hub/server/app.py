@@ -16,6 +16,7 @@ import asyncpg
 import structlog
 from aiohttp import web
 
+from hub.backoff import backoff
 from hub.delivery import outgoing as connection
 from hub.delivery.io_uring import Uring
 from hub.embedded import server as embedded
@@ -25,7 +26,7 @@ from hub.feed.writer import Writer
 from hub.page.assets import Assets
 from hub.postgres import migrations
 from hub.postgres.listener import Listener
-from hub.postgres.pool import CONNECTION_ERRORS, backoff, connect
+from hub.postgres.pool import CONNECTION_ERRORS, connect
 from hub.postgres.store import Store
 from hub.protocol import GOING_AWAY
 from hub.server import cors as origins

@@ -11,8 +11,8 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from hub import __version__
+from hub.errors import Unavailable
 from hub.feed.broadcaster import Broadcaster
-from hub.postgres.pool import Unavailable
 from hub.server import metrics
 from hub.server.routes import HUB, reply
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from hub.errors import CommandError
 from hub.feed.subscription import Subscription
 from hub.postgres.store import Draft, Placed
 from hub.protocol import ALL, Ack, Command, Error, History, Message, Page, Ping, Pong, Publish, Subscribe, Unsubscribe
-from hub.protocol.codec import CommandError
 from hub.server.context import Hub
 from hub.server.stream_query import too_many_topics
 

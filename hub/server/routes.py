@@ -12,12 +12,12 @@ from urllib.parse import parse_qsl, quote, unquote
 import msgspec
 from aiohttp import web
 
+from hub.errors import CommandError, Unavailable
 from hub.page import html as page
 from hub.page.assets import Assets
-from hub.postgres.pool import Unavailable
 from hub.postgres.store import Draft
 from hub.protocol import ALL, LOBBY, Ack, Cursor, Error, Limit, Name, Page, Publish, Rowid, Topic
-from hub.protocol.codec import EXAMPLE, CommandError, convert, decode_command, encode
+from hub.protocol.codec import EXAMPLE, convert, decode_command, encode
 from hub.server.context import Hub
 from hub.server.cors import Handler
 from hub.server.session import serve_socket

@@ -12,6 +12,7 @@ import structlog
 from aiohttp import WSMsgType, web
 
 from hub.delivery.outgoing import Connection
+from hub.errors import CommandError
 from hub.feed.subscription import DRAIN_POLL, Subscription
 from hub.feed.writer import CLOSING
 from hub.protocol import (
@@ -25,7 +26,7 @@ from hub.protocol import (
     Publish,
     Status,
 )
-from hub.protocol.codec import CommandError, convert, decode_command, explain
+from hub.protocol.codec import convert, decode_command, explain
 from hub.protocol.formats import PING_FRAME, Format, close_frame, json_frame, pong_frame, text_frame
 from hub.server import cors as origins
 from hub.server.context import Hub

@@ -11,8 +11,8 @@ import msgspec
 from aiohttp import HttpVersion11, web
 
 from hub.delivery.outgoing import Connection
+from hub.errors import CommandError
 from hub.protocol import Error
-from hub.protocol.codec import CommandError
 from hub.protocol.formats import chunk, ndjson, ndjson_chunk, sse, sse_chunk
 from hub.server.context import Hub
 from hub.server.stream_query import Query, parse_query

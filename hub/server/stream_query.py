@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from hub.errors import CommandError
 from hub.protocol import ALL, LOBBY, MAX_LENGTH, Cursor, Error, Limit, Name
-from hub.protocol.codec import CommandError, convert
+from hub.protocol.codec import convert
 
 HINT = "The address takes topic (any number), after and last, and for /ws username and format: ?topic=lobby&last=10"
 

@@ -17,7 +17,8 @@ from asyncio.subprocess import PIPE, Process
 import msgspec
 import structlog
 
-from hub.postgres.pool import backoff
+from hub.backoff import backoff
+from hub.errors import WorkerError
 from hub.server.app import address_of
 from hub.settings import PACKAGE, Settings
 from hub.workers.sockets import listen
@@ -28,10 +29,6 @@ log = structlog.get_logger()
 SHORT_LIFE = 10.0  # seconds; a worker that ends sooner has failed, as has one that was never ready
 MOST_FAILURES = 5  # in a row
 START_SECONDS = 30.0  # for a worker that replaces another to be ready
-
-
-class WorkerError(ChildProcessError):
-    """Workers cannot serve; the message says why."""
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:

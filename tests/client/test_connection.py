@@ -8,8 +8,9 @@ import asyncpg
 import pytest
 
 import hub
-from hub.client.connection import ClosedError, Connection, RejectedError
+from hub.client.connection import Connection
 from hub.client.events import Accepted, Interrupted
+from hub.errors import ClosedError, RejectedError
 from hub.protocol import CaughtUp, Note, Reset
 from tests.programs import free_port, hub_process
 

@@ -7,8 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub.backoff import backoff
 from hub.client.events import Accepted, Interrupted, Rejected
-from hub.client.state import Client, backoff
+from hub.client.state import FIRST_DELAY, LONGEST_DELAY, Client
 from hub.protocol import (
     BAD_REQUEST,
     GOING_AWAY,
@@ -182,11 +183,12 @@ def test_close_codes() -> None:
 
 
 def test_backoff() -> None:
-    """The wait is anything up to a limit that doubles, and starts small again once live."""
-    limits = list(itertools.islice(backoff(lambda low, high: high), 8))
-    assert limits == [0.5, 1, 2, 4, 8, 15, 15, 15]
-    assert list(itertools.islice(backoff(lambda low, high: low), 3)) == [0, 0, 0]
-    client = Client(delays=lambda: backoff(lambda low, high: high))
+    """The limit of the waits doubles from half a second to 15 seconds, and starts small again once live."""
+    client = Client()
+    assert all(client.closed(1006).delay <= limit for limit in (0.5, 1, 2, 4, 8, 15, 15, 15))
+    client = Client(delays=lambda: backoff(FIRST_DELAY, LONGEST_DELAY, lambda low, high: high))
+    assert [client.closed(1006).delay for _ in range(8)] == [0.5, 1, 2, 4, 8, 15, 15, 15]
+    client = Client(delays=lambda: backoff(FIRST_DELAY, LONGEST_DELAY, lambda low, high: high))
     assert [client.closed(1006).delay for _ in range(3)] == [0.5, 1, 2]
     tell(client, welcome(1))
     assert client.closed(1006).delay == 0.5

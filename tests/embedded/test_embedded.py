@@ -23,7 +23,8 @@ import uvloop
 from hub.embedded import files as embedded_files
 from hub.embedded import server as embedded
 from hub.embedded import user as embedded_user
-from hub.embedded.server import EmbeddedError, binary, database_url, is_running, running
+from hub.embedded.server import binary, database_url, is_running, running
+from hub.errors import EmbeddedError
 
 ROOT = Path(__file__).parents[1]
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import asyncpg
 import pytest
 
+from hub.errors import Unavailable
 from hub.feed.events import Event
 from hub.feed.shared_reads import PARALLEL, Replay
-from hub.postgres.pool import Unavailable
 from hub.postgres.store import Store
 from hub.protocol import Note
 from tests.conftest import connect

@@ -7,11 +7,10 @@ from contextlib import asynccontextmanager, suppress
 import asyncpg
 import pytest
 
+from hub.errors import CommandError, Refused, Unavailable
 from hub.feed.writer import CLOSING, DROPPED, Writer
-from hub.postgres.pool import Refused, Unavailable
 from hub.postgres.store import Draft, Placed, Store
 from hub.protocol import Ack, Error, Publish
-from hub.protocol.codec import CommandError
 from tests.conftest import connect
 
 

@@ -6,7 +6,7 @@ import time
 import asyncpg
 import pytest
 
-from hub.postgres.listener import NotListening
+from hub.errors import NotListening
 from hub.protocol import CaughtUp, Note, Reset, Status, Welcome
 from tests.conftest import Client, connect
 from tests.proxy import proxied

@@ -10,8 +10,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from hub.errors import MigrationError
 from hub.postgres import migrations
-from hub.postgres.migrations import MigrationError, applied, files, migrate
+from hub.postgres.migrations import applied, files, migrate
 
 VERSIONS = [version for version, _ in files()]
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from hub.postgres.pool import Refused, Unavailable, backoff
+from hub.errors import Refused, Unavailable
 from hub.postgres.store import Draft, Placed, Store
 from hub.protocol import Deleted, Note, Reset
 
@@ -291,10 +291,3 @@ async def test_health(store: Store) -> None:
     (place,) = await placed(store, draft("a"))
     health = await store.health()
     assert health.last == place.seq and 0 <= health.queue_usage < 0.01
-
-
-def test_backoff() -> None:
-    """Waits are random, grow and have a limit."""
-    series = [[next(delays) for _ in range(12)] for delays in [backoff(0.1, 5.0) for _ in range(200)]]
-    assert all(0 <= delay <= min(0.1 * 2**at, 5.0) for waits in series for at, delay in enumerate(waits))
-    assert max(waits[0] for waits in series) > 0.05 and 3 < max(waits[-1] for waits in series) <= 5

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from hub.errors import CommandError
 from hub.protocol import (
     MAX_LENGTH,
     Ack,
@@ -26,7 +27,7 @@ from hub.protocol import (
     Unsubscribe,
     codec,
 )
-from hub.protocol.codec import CommandError, convert, decode_command, decode_message, encode
+from hub.protocol.codec import convert, decode_command, decode_message, encode
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 names = texts.map(lambda text: text.replace("\0", "")[:MAX_LENGTH]).filter(lambda text: text.strip())

@@ -3,8 +3,8 @@
 import pytest
 from multidict import MultiDict
 
+from hub.errors import CommandError
 from hub.protocol import LOBBY, Error
-from hub.protocol.codec import CommandError
 from hub.server.stream_query import Query, parse_query
 
 
