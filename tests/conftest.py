@@ -17,7 +17,7 @@ from hub.postgres import migrations
 from hub.protocol import Message
 from hub.protocol.codec import decode_message, encode
 from hub.server import app
-from hub.server.context import Hub
+from hub.server.context import Context
 from hub.settings import Settings
 from tests.browser import People, people
 
@@ -93,11 +93,11 @@ def settings(**changes: Any) -> Settings:
 
 
 @pytest.fixture
-def start_hub(url: str) -> Callable[..., contextlib.AbstractAsyncContextManager[tuple[Hub, str]]]:
+def start_hub(url: str) -> Callable[..., contextlib.AbstractAsyncContextManager[tuple[Context, str]]]:
     """``async with start_hub(high_water=…) as (hub, address)``: a listening hub on the test's database."""
 
     @contextlib.asynccontextmanager
-    async def start(database_url: str = url, **changes: Any) -> AsyncIterator[tuple[Hub, str]]:
+    async def start(database_url: str = url, **changes: Any) -> AsyncIterator[tuple[Context, str]]:
         async with app.serving(settings(**changes), database_url) as (hub, address):
             async with asyncio.timeout(10):
                 await hub.listener.ready.wait()

@@ -5,18 +5,22 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import cast
 
 import pytest
 
+from hub.delivery import outgoing
+from hub.delivery.outgoing import WEBSOCKET, Outgoing
 from hub.errors import Unavailable
 from hub.feed import subscription as module
 from hub.feed.broadcaster import Broadcaster
-from hub.feed.events import Event, Ring
+from hub.feed.events import Event
+from hub.feed.ring import Ring
 from hub.feed.subscription import Subscription
 from hub.protocol import Deleted, Message, Note
 from hub.protocol.codec import decode_message, encode
 
-EVENT_BYTES = Event(1, "a", Deleted(1, 1, "a")).size()
+EVENT_BYTES = Event(1, "a", Deleted(1, 1, "a")).size
 HIGH_WATER = 400
 
 
@@ -24,29 +28,50 @@ def line(message: Message, position: int | None = None) -> bytes:
     return encode(message) + b"\n"
 
 
-class FakeSink:
-    """Takes everything; hands it on when told to."""
+class FakeTransport:
+    """Takes everything; the kernel's part of it happens when a test lowers `unsent`."""
 
     def __init__(self) -> None:
-        self.received: list[Message] = []
         self.unsent = self.writes = 0
-        self.on_unsent: Callable[[], None]
-        self.aborted = False
+        self.closed = self.aborted = False
+        self._protocol: asyncio.BaseProtocol = asyncio.Protocol()
 
-    def direct(self) -> None:
-        return None
-
-    def write(self, data: bytes) -> int:
-        self.received += map(decode_message, data.splitlines())
+    def write(self, data: bytes) -> None:
         self.unsent += len(data)
         self.writes += 1
+
+    def get_extra_info(self, name: str) -> None:
+        return None
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._protocol
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
+
+    def get_write_buffer_size(self) -> int:
         return self.unsent
 
-    def buffered(self) -> int:
-        return self.unsent
+    def is_closing(self) -> bool:
+        return self.closed or self.aborted
+
+    def close(self) -> None:
+        self.closed = True
 
     def abort(self) -> None:
         self.aborted = True
+
+
+class FakeSink(FakeTransport):
+    """A transport that keeps the messages it got."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.received: list[Message] = []
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.received += map(decode_message, data.splitlines())
 
     def events(self) -> list[Message]:
         return [message for message in self.received if isinstance(message, Note | Deleted)]
@@ -122,8 +147,8 @@ class World:
 
     def client(self, high_water: int = HIGH_WATER) -> tuple[FakeSink, Subscription]:
         sink = FakeSink()
-        spawn = self.tasks.create_task
-        return sink, Subscription(sink, line, self.broadcaster, self.log, spawn, high_water)
+        outgoing = Outgoing(cast(asyncio.Transport, sink), WEBSOCKET, high_water)
+        return sink, Subscription(outgoing, line, self.broadcaster, self.log, self.tasks.create_task)  # type: ignore[arg-type]
 
 
 @asynccontextmanager
@@ -145,7 +170,7 @@ async def until(condition: Callable[[], bool]) -> None:
 def small_pages() -> Iterator[None]:
     """Pages of three, and no waiting: what takes thousands of events elsewhere happens with a few."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "DRAIN_POLL", 0)
+        patch.setattr(outgoing, "DRAIN_POLL", 0)
         patch.setattr(module, "backoff", lambda: iter(lambda: 0, 1))
         patch.setattr(Subscription, "PAGE", 3)
         patch.setattr(Ring, "PAGE", 3)

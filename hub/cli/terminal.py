@@ -22,7 +22,7 @@ from hub.client.events import Accepted, Interrupted, Rejected, Signal
 from hub.errors import CommandError
 from hub.protocol import CaughtUp, Deleted, Error, Note, Publish, Reset
 from hub.protocol.codec import convert, encode
-from hub.protocol.formats import printable, text_line
+from hub.protocol.text import printable, text_line
 
 COLOURS = ("ansicyan", "ansigreen", "ansiyellow", "ansiblue", "ansimagenta", "ansired")
 LAST_TRY = 3.0  # seconds to save what is still unsent when a chat ends

@@ -1,100 +1,87 @@
-"""Many clients that get the very same bytes.
+"""The same bytes to many clients.
 
-Owns who of them can be written to at once and who holds bytes that are still unsent, and nothing of
-what the bytes mean. To thousands of clients the kernel's part is nearly all of the cost, so those
-that hold nothing are written to by their file numbers, in one call where the kernel can do that (`uring`), past every
-layer of ours and of the event loop's; nothing else of a client is touched, since its objects are in no near cache.
+Owns which of its clients can be written to directly and which hold unsent bytes. For thousands of clients the kernel
+does nearly all of the work. So clients that hold nothing are written to by their file numbers, in one system call where
+the kernel has io_uring, past every layer of ours and of the event loop's. Their other objects are not touched, since
+those are in no near cache. A client that holds bytes is written to through its `Outgoing`.
 """
 
 import os
 from array import array
-from typing import Generic, Protocol, TypeVar
 
 from hub.delivery.io_uring import MOST_BYTES, Uring
+from hub.delivery.outgoing import Outgoing
 
-WORTH_IT = 16  # clients; to fewer, a call for each is cheaper than one for all
-
-
-class Member(Protocol):
-    """What is needed of one client."""
-
-    def direct(self) -> int | None:
-        """The number of the file to write to; None where there is none, or while unsent bytes must come first."""
-
-    def write(self, data: bytes) -> bool:
-        """Take bytes at once, never wait; False when it now holds more than it should."""
+WORTH_IT = 16  # clients; for fewer, a call for each is cheaper than one for all
 
 
-M = TypeVar("M", bound=Member)
+class Fanout:
+    """Clients that get the same bytes. A client is in one fan-out at a time."""
 
-
-class Crowd(Generic[M]):
-    """The clients.
-
-    One that begins to hold bytes by other writes than ours must be `held`, and one whose
-    file is about to be closed must be discarded before: the number may be another's at once.
-    """
-
-    __slots__ = ("_direct", "_files", "_held", "_places", "_uring")
+    __slots__ = ("_direct", "_files", "_held", "_uring")
 
     def __init__(self, uring: Uring | None = None) -> None:
         self._uring = uring
-        self._direct: list[M] = []
+        self._direct: list[Outgoing] = []
         self._files = array("i")  # of those, in the same order
-        self._places: dict[M, int] = {}  # where in that order
-        self._held: set[M] = set()
+        self._held: set[Outgoing] = set()
 
     def __len__(self) -> int:
         return len(self._direct) + len(self._held)
 
-    def add(self, member: M) -> None:
-        """Have one more, if it is not there yet."""
-        self.discard(member)
-        descriptor = member.direct()
-        if descriptor is None:
-            self._held.add(member)
-        else:
-            self._places[member] = len(self._direct)
-            self._direct.append(member)
-            self._files.append(descriptor)
+    def add(self, outgoing: Outgoing) -> None:
+        """Add a client, if it is not there yet."""
+        self.discard(outgoing)
+        outgoing.fanout = self
+        self._sort(outgoing)
 
-    def discard(self, member: M) -> None:
-        """Have one less, if it is there."""
-        self._held.discard(member)
-        place = self._places.pop(member, None)
-        if place is not None:
+    def discard(self, outgoing: Outgoing) -> None:
+        """Remove a client, if it is there."""
+        if outgoing.fanout is self:
+            self.hold(outgoing)
+            self._held.discard(outgoing)
+            outgoing.fanout = None
+
+    def hold(self, outgoing: Outgoing) -> None:
+        """Stop using the file of a client that is there: it holds unsent bytes, or ends."""
+        if outgoing.at >= 0:
             last, descriptor = self._direct.pop(), self._files.pop()
-            if last is not member:
-                self._direct[place], self._files[place], self._places[last] = last, descriptor, place
+            if last is not outgoing:
+                self._direct[outgoing.at], self._files[outgoing.at], last.at = last, descriptor, outgoing.at
+            outgoing.at = -1
+        self._held.add(outgoing)
 
-    def hold(self, member: M) -> None:
-        """It holds unsent bytes; what comes is the member's own to write."""
-        self.discard(member)
-        self._held.add(member)
-
-    def write(self, data: bytes) -> list[M]:
-        """Write to all; gives those that now hold more than they should."""
-        slow: list[tuple[M, bytes]] = [(member, data) for member in self._held]
+    def write(self, data: bytes) -> list[Outgoing]:
+        """Write to all, and return those that are too slow now."""
+        waiting = [(outgoing, data) for outgoing in self._held]
         if self._uring and self._uring.usable and len(self._files) >= WORTH_IT and len(data) <= MOST_BYTES:
             short = self._uring.send(self._files, data)
         else:
             short = self._send(data)
-        slow += ((self._direct[place], data[sent:]) for place, sent in short)
-        full = []
-        for member, rest in slow:
-            if not member.write(rest):
-                full.append(member)
-            self.add(member)
-        return full
+        waiting += [(self._direct[at], data[sent:]) for at, sent in short]
+        slow = []
+        for outgoing, rest in waiting:
+            if outgoing.take(rest) > outgoing.high_water:
+                slow.append(outgoing)
+            self._sort(outgoing)
+        return slow
+
+    def _sort(self, outgoing: Outgoing) -> None:
+        self.hold(outgoing)
+        if (descriptor := outgoing.file) is not None:
+            self._held.discard(outgoing)
+            outgoing.at = len(self._direct)
+            self._direct.append(outgoing)
+            self._files.append(descriptor)
 
     def _send(self, data: bytes) -> list[tuple[int, int]]:
-        """As Uring.send, by a call for each."""
+        """As Uring.send, with a call for each."""
         size, write, short = len(data), os.write, []
-        for place, descriptor in enumerate(self._files):
+        for at, descriptor in enumerate(self._files):
             try:
                 sent = write(descriptor, data)
-            except OSError:  # the kernel's buffer is full, or the client is gone: the member finds out which
+            except OSError:  # the kernel's buffer is full, or the client is gone: the transport finds out which
                 sent = 0
             if sent < size:
-                short.append((place, sent))
+                short.append((at, sent))
         return short

@@ -1,9 +1,9 @@
-"""The same bytes to many sockets by one call of the kernel's: Linux's io_uring, without a library.
+"""The same bytes to many sockets in one system call: Linux's io_uring, without a library.
 
-Owns one ring (io_uring_setup(2), io_uring_enter(2)) and the layout of its entries. A system call for each
-client costs about a tenth of what the sending does, and Python's way to it as much again; here both are
-paid once for all. All sends are tried at once and none ever waits, which is seen for oneself
-first: where there is no io_uring, or one that behaves otherwise, there is no ring.
+Owns one ring (io_uring_setup(2), io_uring_enter(2)) and the layout of its entries. A system call for each client costs
+about a tenth of what the sending itself costs, and Python's way to the call costs as much again. Here both are paid
+once for all clients. All sends are tried at once and none waits. A new ring proves that before it is used: where the
+kernel has no io_uring, or one that behaves differently, making a ring fails.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ import structlog
 
 log = structlog.get_logger()
 
-MOST_BYTES: Final = 64 << 10  # that can be sent to each at once; for more, a call is nothing beside the copying
+MOST_BYTES: Final = 64 << 10  # most that is sent to each at once; beyond, the copying costs far more than the calls
 ENTRIES: Final = 1024  # sends in one call
 
 _SETUP, _ENTER = 425, 426  # numbers of the system calls, the same on both machines
@@ -35,12 +35,12 @@ _OPERATION = 26  # IORING_OP_SEND
 _FILE, _SIZE, _WORDS = 1, 6, _SEND.size // 4  # where they are in it, in words of four bytes
 _DONE = struct.Struct("<QiI")  # io_uring_cqe: which, and what send(2) returned, or an error as a negative number
 _RESULT, _DONE_WORDS = 2, _DONE.size // 4
-_PASSING = (errno.EINTR, errno.EAGAIN, errno.EBUSY, errno.ENOMEM)  # what may be otherwise the next time
+_PASSING = (errno.EINTR, errno.EAGAIN, errno.EBUSY, errno.ENOMEM)  # errors that may not come the next time
 _WRAP = 0xFFFFFFFF  # positions in the queues are counted in 32 bits
 
 
 class Uring:
-    """One ring, for one thread. Raises OSError where the kernel has none for us, or not as it is needed here."""
+    """One ring, for one thread. Raises OSError where the kernel refuses it, or it does not work as needed."""
 
     def __init__(self) -> None:
         if sys.platform != "linux" or platform.machine() not in _MACHINES:
@@ -50,7 +50,7 @@ class Uring:
         except AttributeError:
             raise OSError("the C library has no syscall()") from None
         self._syscall.restype = ctypes.c_long
-        self.usable = True  # until the kernel refuses for good what it took before
+        self.usable = True  # False once the kernel refuses for good what it accepted before
         parameters = ctypes.create_string_buffer(_PARAMETERS.size)
         with contextlib.ExitStack() as opened:
             self._ring = self._call(_SETUP, ENTRIES, parameters)
@@ -79,7 +79,7 @@ class Uring:
         self._size = 0  # what is in the entries, and expected
 
     def close(self) -> None:
-        """Give it back; between two calls nothing is under way."""
+        """Give the ring back. Nothing is in progress between two calls of `send`."""
         self._opened.close()
 
     def __enter__(self) -> Self:
@@ -89,9 +89,9 @@ class Uring:
         self.close()
 
     def send(self, files: "array[int]", data: bytes) -> list[tuple[int, int]]:
-        """Send at most MOST_BYTES to sockets; those that did not take all: their place, and how much they took.
+        """Send at most MOST_BYTES to sockets. Returns (index, bytes taken) for each socket that did not take all.
 
-        Why they did not is not told: their buffer is full, or they are gone.
+        It does not tell why: the socket's buffer is full, or the client is gone.
         """
         short: list[tuple[int, int]] = []
         with memoryview(files) as numbers:
@@ -116,7 +116,7 @@ class Uring:
                 expected[_RESULT::_DONE_WORDS] = memoryview(sizes)
 
     def _try(self, files: "memoryview[int]", wait: bool = True) -> bytes:
-        """Try to send to at most ENTRIES sockets, and give what became of those that were tried."""
+        """Try to send to at most ENTRIES sockets, and return the results of those that were tried."""
         count, positions = len(files), self._positions
         self._sends[_FILE : count * _WORDS : _WORDS] = files
         tail = positions[self._tail]
@@ -126,7 +126,7 @@ class Uring:
         positions[self._order : self._order + count - fits] = self._numbers[fits:count]
         positions[self._tail] = (tail + count) & _WRAP
         tried = self._enter(count, count if wait else 0)
-        positions[self._tail] = positions[self._taken]  # what was not taken, for want of memory, is not tried later
+        positions[self._tail] = positions[self._taken]  # what it did not take is not tried later
         done = self._collect()
         while wait and self.usable and len(done) < tried * _DONE.size:  # a signal came in between
             self._enter(0, tried - len(done) // _DONE.size)
@@ -158,7 +158,7 @@ class Uring:
         return result
 
     def _prove(self) -> None:
-        """See that a socket which takes nothing more is given up at once, as if it had been asked alone."""
+        """Check that a send to a full socket fails at once, as send(2) with MSG_DONTWAIT does. Raises OSError."""
         ours, theirs = socket.socketpair()
         with ours, theirs, memoryview(array("i", [ours.fileno()])) as files:
             self._prepare(bytes(MOST_BYTES))

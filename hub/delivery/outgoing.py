@@ -1,157 +1,245 @@
-"""The bytes' way to a client, and whether anybody is still at its other end.
+"""The bytes on their way to one client.
 
-Owns the write buffer's figures and the watch that pings the silent, gives streams a heartbeat, and
-closes the dead and the stalled. One task watches all connections; what they say is not its business.
+Owns the client's transport, its file number, the queue of replies, the closed flag, and the state of its keep-alive.
+Everybody else (session, stream, subscription, keep-alive) calls `Outgoing`, and touches no transport.
+
+Who may write, and when:
+
+1. Bytes go out in the order of the calls. What the kernel does not take waits in the transport, and everything later
+   waits behind it.
+2. `write` passes bytes on at once. `reply` collects them until the end of this turn of the event loop and writes them
+   together; `flush` writes them now.
+3. A `Fanout` may write to `file`, past the transport, but only while the transport holds no bytes. When any other write
+   leaves bytes in the transport, `Outgoing` tells its fan-out, which then stops using the file.
+4. When the connection is lost, the fan-out is told before the file is closed, because the operating system may give
+   the same number to the next client at once.
+5. `close` writes the last bytes, such as a close frame. After that nothing is written, whoever asks (RFC 6455 §5.5.1).
 """
 
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
-import structlog
+from hub.protocol.frames import PING_FRAME, close_frame
 
-from hub.protocol import GOING_AWAY, STALLED
-from hub.settings import Settings
+if TYPE_CHECKING:
+    from hub.delivery.fanout import Fanout
 
-log = structlog.get_logger()
+CLOSE_TIMEOUT = 1.0  # seconds that a client has to answer our close frame
+DRAIN_POLL = 0.02  # seconds between looks at a transport that holds bytes
 
 
-class Connection:
-    """The bytes' way to a client, and what tells whether it still takes them. It is a subscription's sink."""
+class Framing(NamedTuple):
+    """The control bytes of one kind of connection."""
 
-    def __init__(self, transport: asyncio.Transport, keep_alive: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self.keep_alive = keep_alive  # pings the client, or writes a heartbeat
+    ping: bytes  # keeps an idle connection alive
+    is_answered: bool  # whether a client answers the ping
+    close: Callable[[int, str], bytes] | None  # makes the close frame of a code and a reason, where there is one
+
+
+WEBSOCKET = Framing(PING_FRAME, True, close_frame)
+
+
+class Outgoing(asyncio.Protocol):
+    """The bytes on their way to one client; see the rules above.
+
+    It stands in front of the transport's protocol: what is read goes to that protocol's own methods, and only the end
+    of the connection passes through here. `high_water` is the number of unsent bytes above which a client is slow.
+    """
+
+    __slots__ = (
+        "_descriptor",
+        "_framing",
+        "_protocol",
+        "_replies",
+        "_transport",
+        "_written",
+        "at",
+        "closed",
+        "connection_made",
+        "data_received",
+        "done",
+        "eof_received",
+        "fanout",
+        "heard_at",
+        "high_water",
+        "pause_writing",
+        "pinged_at",
+        "progress",
+        "progress_at",
+        "resume_writing",
+    )
+
+    def __init__(self, transport: asyncio.Transport, framing: Framing, high_water: int) -> None:
+        self.high_water = high_water
+        self.closed = False  # the last bytes were written
+        self.done = asyncio.Event()  # the connection has ended, or is somebody else's again
+        self.fanout: Fanout | None = None  # set by the fan-out
+        self.at = -1  # set by the fan-out: the index among those that it writes to directly
+        # The keep-alive's.
         self.heard_at = self.progress_at = time.monotonic()
         self.pinged_at: float | None = None
-        self.given_up = False  # it was told to end
-        self.sent = self._written = 0
-        self.on_unsent: Callable[[], None] = _nothing  # called when a write has left something unsent
-        self.on_lost: Callable[[], None] = _nothing  # called before the file that `direct` gave is closed
+        self.progress = 0  # bytes that the client had taken at `progress_at`
+        self._framing = framing
+        self._replies: list[bytes] = []
+        self._written = 0
         self._transport = transport
         self._descriptor = _descriptor(transport)
-        if self._descriptor is not None:
-            transport.set_protocol(Gate(transport.get_protocol(), self._lost))
+        self._protocol = protocol = transport.get_protocol()
+        # The very methods of the protocol behind: nothing becomes slower.
+        for name in ("connection_made", "data_received", "eof_received", "pause_writing", "resume_writing"):
+            setattr(self, name, getattr(protocol, name))
+        transport.set_protocol(self)
 
-    def direct(self) -> int | None:
-        """The file to write to past the transport, while it holds nothing that must come first."""
-        if self._transport.is_closing() or self._transport.get_write_buffer_size():
+    # Writing.
+
+    def write(self, data: bytes) -> None:
+        """Write now."""
+        if self.take(data) and self.fanout is not None:
+            self.fanout.hold(self)
+
+    def reply(self, data: bytes) -> None:
+        """Write together with the other replies of this turn of the event loop."""
+        if self.closed:
+            return
+        if not self._replies:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._replies.append(data)
+
+    def flush(self) -> None:
+        """Write the collected replies now."""
+        replies, self._replies = self._replies, []
+        if replies:
+            self.write(b"".join(replies))
+
+    def take(self, data: bytes) -> int:
+        """Write now, and return how many bytes are unsent. For the fan-out, which looks at that itself."""
+        transport = self._transport
+        if self.closed or transport.is_closing():
+            return 0
+        self._written += len(data)
+        transport.write(data)
+        return transport.get_write_buffer_size()
+
+    @property
+    def file(self) -> int | None:
+        """The file number to write to past the transport; None while that is not allowed (rules 3 to 5)."""
+        transport = self._transport
+        if self.closed or transport.is_closing() or transport.get_write_buffer_size():
             return None
         return self._descriptor
 
-    def write(self, data: bytes) -> int:
-        """Take bytes at once, and tell how many are unsent now; a transport that is closing drops them."""
-        if self._transport.is_closing():
-            return 0
-        self._written += len(data)
-        self._transport.write(data)
-        unsent = self._transport.get_write_buffer_size()
-        if unsent:
-            self.on_unsent()
-        return unsent
+    # How far the client is.
 
-    def _lost(self) -> None:
-        self.on_lost()
-
+    @property
     def gone(self) -> bool:
-        """Whether the client has closed its connection."""
+        """Whether the connection is closing or closed, by either side."""
         return self._transport.is_closing()
 
-    def buffered(self) -> int:
+    @property
+    def unsent(self) -> int:
         """Bytes that the kernel has not taken yet."""
         return 0 if self._transport.is_closing() else self._transport.get_write_buffer_size()
 
+    @property
     def accepted(self) -> int:
-        """Bytes that the kernel has taken of those that went through the transport, ever."""
-        return self._written - self.buffered()
+        """Bytes that the kernel has taken through the transport, ever. What a fan-out wrote directly does not count."""
+        return self._written - self.unsent
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether more bytes are unsent than they should be."""
+        return self.unsent > self.high_water
+
+    async def drained(self, most: int) -> None:
+        """Wait until at most so many bytes are unsent."""
+        while self.unsent > most:
+            await asyncio.sleep(DRAIN_POLL)
+
+    # Keep-alive.
+
+    def ping(self, now: float) -> None:
+        """Ask for a sign of life. Where nobody answers, having taken all bytes counts as one."""
+        if self._framing.is_answered:
+            self.pinged_at = now
+        else:
+            self.heard_at = now
+        self.write(self._framing.ping)
+
+    def heard(self) -> None:
+        """The client has sent something."""
+        self.heard_at, self.pinged_at = time.monotonic(), None
+
+    # The end.
+
+    def close(self, code: int, reason: str) -> None:
+        """Write what was collected and the close frame; hang up once the client has had time to answer.
+
+        A connection without a close frame is done at once: its owner ends it.
+        """
+        if self.closed:
+            return
+        self.flush()
+        if self._framing.close is None:
+            self._stop()
+            if self.unsent:
+                self.abort()
+            self.done.set()
+            return
+        self.write(self._framing.close(code, reason))
+        self._stop()
+        # The client is still read until it has closed, too: a connection that is closed with data unread is reset, and
+        # the client would lose what it has not read yet (RFC 6455 §7.1.1).
+        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._hang_up)
 
     async def end(self, code: int, reason: str) -> None:
-        """Close with a code, where the kind of connection has one."""
-        self._transport.close()
+        """Close, and wait until the connection has ended."""
+        self.close(code, reason)
+        await self.done.wait()
+
+    def release(self) -> None:
+        """Give the connection back to the protocol that was there before, and write nothing more.
+
+        After a close frame the transport is closed: a library for WebSockets would otherwise send another.
+        """
+        if self.closed and self._framing.close is not None:
+            self._transport.close()
+        self._stop()
+        if not self._transport.is_closing():
+            self._transport.set_protocol(self._protocol)
+        self.done.set()
 
     def abort(self) -> None:
-        """Drop the connection and what it has not sent."""
+        """Drop the connection and what is unsent."""
         self._transport.abort()
 
-
-class Gate(asyncio.Protocol):
-    """A transport's protocol, as it was, but for one word before the connection is lost.
-
-    Both asyncio's and uvloop's transports close their file only after `connection_lost` has returned.
-    """
-
-    def __init__(self, protocol: asyncio.BaseProtocol, on_lost: Callable[[], None]) -> None:
-        for name in ("data_received", "eof_received", "pause_writing", "resume_writing", "connection_made"):
-            setattr(self, name, getattr(protocol, name))  # the very methods: nothing becomes slower
-        self._protocol, self._on_lost = protocol, on_lost
-
     def connection_lost(self, exc: Exception | None) -> None:
-        """Say so first."""
-        self._on_lost()
+        """Called by the event loop; asyncio's and uvloop's transports close their file only after this (rule 4)."""
+        self._stop_fanout()
+        self.done.set()
         self._protocol.connection_lost(exc)
 
+    def _stop(self) -> None:
+        self.closed = True
+        self._stop_fanout()
 
-def _nothing() -> None:
-    """Nobody asked to be told."""
+    def _stop_fanout(self) -> None:
+        if self.fanout is not None:
+            self.fanout.hold(self)
+
+    def _hang_up(self) -> None:
+        if self.unsent:
+            self.abort()
+        else:
+            self._transport.close()
+        self.done.set()  # even if the session still waits for the database
 
 
 def _descriptor(transport: asyncio.Transport) -> int | None:
-    """The file that bytes may be written to past the transport; None where only it knows how (TLS, Windows)."""
+    """The file number of a plain socket; None where only the transport can write (TLS)."""
     socket = transport.get_extra_info("socket")
     if os.name != "posix" or socket is None or transport.get_extra_info("ssl_object"):
         return None
     return int(socket.fileno())
-
-
-async def watch(connections: Callable[[], Iterable[Connection]], settings: Settings) -> None:
-    """Look at every connection a few times per time limit, for ever."""
-    tick = min(settings.ping_interval, settings.pong_timeout, settings.stall_timeout) / 4
-    async with asyncio.TaskGroup() as tasks:
-        while True:
-            await asyncio.sleep(tick)
-            now = time.monotonic()
-            for connection in tuple(connections()):
-                if action := look_at(connection, now, settings):
-                    tasks.create_task(action)
-
-
-def look_at(connection: Connection, now: float, settings: Settings) -> Coroutine[Any, Any, None] | None:
-    """What is due for one connection, if anything.
-
-    One that still has data to take is judged by whether it takes any; only one that has taken
-    everything is asked for a sign of life.
-    """
-    if connection.given_up:
-        return None
-    if connection.gone():
-        connection.given_up = True
-        return connection.end(GOING_AWAY, "the client left")
-    accepted, buffered = connection.accepted(), connection.buffered()
-    if accepted != connection.sent:
-        connection.sent, connection.progress_at = accepted, now
-    if buffered:
-        connection.pinged_at = None
-        if now - connection.progress_at > settings.stall_timeout:
-            log.info("client_stalled", unsent=buffered)
-            connection.given_up = True
-            return connection.end(STALLED, "no data was taken for too long")
-        return None
-    connection.progress_at = now
-    if connection.pinged_at is not None:
-        if now - connection.pinged_at <= settings.pong_timeout:
-            return None
-        log.info("client_silent")
-        connection.abort()
-        return None
-    if now - connection.heard_at < settings.ping_interval:
-        return None
-    return _ping(connection, now)
-
-
-async def _ping(connection: Connection, now: float) -> None:
-    connection.pinged_at = now
-    try:
-        await connection.keep_alive()
-    except ConnectionError:
-        connection.abort()

@@ -1,19 +1,19 @@
 """Hands each event to everyone who follows its topic.
 
-Owns the newest position (`head`), the ring of recent events and the live subscriptions by topic. It
-is synchronous and never waits for a client: events of one turn of the event loop are joined,
-encoded once per wire format, and written once per client. A client that takes its data too slowly
-leaves the live set with its cursor and is paged elsewhere (`subscription`). It knows no socket
-library and no database.
+Owns the head (the newest seq that was heard), the ring of recent events, and the live subscriptions by topic. It is
+synchronous and never waits for a client. Events of one turn of the event loop are joined, encoded once for each wire
+format, and written once to each client. A client that takes its data too slowly leaves the live set with its cursor and
+catches up in pages (`subscription`).
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from hub.delivery.fanout import Crowd, Member
-from hub.delivery.io_uring import Uring
-from hub.feed.events import Event, Ring
+from hub.delivery.fanout import Fanout
+from hub.delivery.outgoing import Outgoing
+from hub.feed.events import Event
+from hub.feed.ring import Ring
 from hub.protocol import ALL, Message
 from hub.protocol.formats import Format
 
@@ -21,49 +21,58 @@ if TYPE_CHECKING:
     from asyncio import Future
 
 
-# A note that is heard so soon after a flush came while that was under way: there is more than can be sent
-# one by one. Then the hub rests as long as the flush took, and what comes meanwhile is joined: it
-# leaves half of a core free, and nobody waits longer than one flush takes. A lone note never waits.
+# An event that comes so soon after a flush came while the flush was in progress: there are more events than can be sent
+# one by one. Then the broadcaster rests for as long as the flush took, and joins what comes meanwhile. That leaves half
+# of a core free, and no event waits longer than one flush takes. A lone event never waits.
 WAITED = 0.0001  # seconds
 LONGEST_REST = 0.02  # seconds
 
 
-class Subscriber(Member, Protocol):
-    """What the broadcaster needs of a live subscription."""
+class Subscriber(Protocol):
+    """What the broadcaster needs of a subscription."""
 
     format: Format
     live: bool
+    outgoing: Outgoing
 
     @property
     def topics(self) -> frozenset[str]:
-        """What it follows."""
+        """The topics that it follows."""
 
     def reset(self, seq: int, reason: str) -> None:
-        """The log is another one now; what is current follows `seq`."""
+        """Go on from `seq`, a position of another log."""
 
     def tell(self, message: Message) -> None:
-        """Write what concerns the connection and not a topic."""
+        """Write a message that concerns the connection and not a topic."""
 
     def fell_behind(self, cursor: int) -> None:
-        """It was taken out of the live set; everything up to `cursor` was written to it."""
+        """Catch up: it was taken out of the live set, and everything up to `cursor` was written to it."""
 
 
 class Audience:
-    """The live subscriptions that get the very same bytes: one format, one set of topics."""
+    """The live subscriptions that get the same bytes: one format, one set of topics."""
 
-    __slots__ = ("format", "members", "parts", "topics")
+    __slots__ = ("fanout", "format", "parts", "subscribers", "topics")
 
-    def __init__(self, format: Format, topics: frozenset[str], uring: Uring | None) -> None:
+    def __init__(self, format: Format, topics: frozenset[str], fanout: Fanout) -> None:
         self.format = format
         self.topics = topics
-        self.members: Crowd[Subscriber] = Crowd(uring)
+        self.fanout = fanout
+        self.subscribers: dict[Outgoing, Subscriber] = {}
         self.parts: list[bytes] = []
+
+    def write(self) -> Iterator[Subscriber]:
+        """Write the parts, joined, to all clients; yield the subscriptions that are too slow now."""
+        data = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+        self.parts.clear()
+        return (self.subscribers[outgoing] for outgoing in self.fanout.write(data))
 
 
 class Broadcaster:
-    """The live half of the hub.
+    """The live subscriptions, and the events for them.
 
-    `schedule` runs a function at the end of this turn of the loop, `later` after so many seconds.
+    `schedule` runs a function at the end of this turn of the event loop, `later` runs one after so many seconds, and
+    `new_fanout` makes an empty fan-out.
     """
 
     def __init__(
@@ -72,14 +81,14 @@ class Broadcaster:
         later: Callable[[float, Callable[[], None]], object],
         ring_bytes: int,
         clock: Callable[[], float] = time.perf_counter,
-        uring: Uring | None = None,
+        new_fanout: Callable[[], Fanout] = Fanout,
     ) -> None:
         self.head = 0
         self.flushes = self.deliveries = 0
         self._schedule = schedule
         self._later = later
         self._clock = clock
-        self._uring = uring
+        self._new_fanout = new_fanout
         self._flushed = self._took = 0.0  # when the last flush ended, and how long it took
         self._pending: list[Event] = []
         self._audiences: dict[tuple[Format, frozenset[str]], Audience] = {}
@@ -89,14 +98,14 @@ class Broadcaster:
         self._ring = Ring(ring_bytes)
 
     def start_at(self, seq: int) -> None:
-        """Begin at a position: what came before is the log's to tell."""
+        """Begin at a position. What came before is in the log only."""
         self.flush()
         self.head = seq
         self._ring.clear(seq)
         self._wake(everyone=True)
 
     def start_afresh(self, seq: int, reason: str) -> None:
-        """Begin at a position of another log: everyone's cursor is void."""
+        """Begin at a position of another log, in which no cursor of before means anything."""
         self.start_at(seq)
         for subscriber in tuple(self.everyone):
             subscriber.reset(seq, reason)
@@ -107,7 +116,7 @@ class Broadcaster:
             subscriber.tell(message)
 
     def publish(self, event: Event) -> None:
-        """Append an event; its seq is above head. It is written out at the end of the turn, or of a rest."""
+        """Append an event whose seq is above the head. It is written at the end of this turn, or of a rest."""
         self.head = event.seq
         self._ring.append(event)
         if not self._pending:
@@ -120,7 +129,7 @@ class Broadcaster:
         self._pending.append(event)
 
     def flush(self) -> None:
-        """Write out what was published since the last flush."""
+        """Write what was published since the last flush."""
         events, self._pending = self._pending, []
         if not events:
             return
@@ -134,14 +143,12 @@ class Broadcaster:
                     touched[audience] = None
         slow: list[Subscriber] = []
         for audience in touched:
-            data = audience.parts[0] if len(audience.parts) == 1 else b"".join(audience.parts)
-            audience.parts.clear()
-            slow += audience.members.write(data)
-            self.deliveries += len(audience.members)
+            slow += audience.write()
+            self.deliveries += len(audience.fanout)
         self.flushes += 1
-        for member in slow:
-            self.leave(member)
-            member.fell_behind(events[-1].seq)
+        for subscriber in slow:
+            self.leave(subscriber)
+            subscriber.fell_behind(events[-1].seq)
         self._wake()
         self._flushed = self._clock()
         self._took = self._flushed - start
@@ -154,44 +161,42 @@ class Broadcaster:
         yield from everyone
 
     def join(self, subscriber: Subscriber) -> None:
-        """Make a subscription live from head on; it has everything up to there."""
+        """Make a subscription live. It has everything up to the head."""
         self.flush()
         key = (subscriber.format, subscriber.topics)
         audience = self._audiences.get(key)
         if audience is None:
-            audience = self._audiences[key] = Audience(*key, self._uring)
+            audience = self._audiences[key] = Audience(*key, self._new_fanout())
             for topic in audience.topics:
                 self._by_topic.setdefault(topic, set()).add(audience)
-        audience.members.add(subscriber)
+        audience.subscribers[subscriber.outgoing] = subscriber
+        audience.fanout.add(subscriber.outgoing)
 
     def leave(self, subscriber: Subscriber) -> None:
-        """Take a subscription out of the live set, if it is there; nothing more is written to it."""
+        """Take a subscription out of the live set, if it is there."""
         key = (subscriber.format, subscriber.topics)
         audience = self._audiences.get(key)
         if audience is None:
             return
-        audience.members.discard(subscriber)
-        if not len(audience.members):
+        audience.subscribers.pop(subscriber.outgoing, None)
+        audience.fanout.discard(subscriber.outgoing)
+        if not audience.subscribers:
             del self._audiences[key]
             for topic in audience.topics:
                 self._by_topic[topic].discard(audience)
                 if not self._by_topic[topic]:
                     del self._by_topic[topic]
 
-    def hold(self, subscriber: Subscriber) -> None:
-        """A live subscription's client holds bytes that are still unsent: what comes must wait behind them."""
-        self._audiences[subscriber.format, subscriber.topics].members.hold(subscriber)
-
     def since(self, cursor: int) -> list[Event] | None:
-        """Events after a cursor up to head, at most a page; None where the ring does not reach back so far."""
+        """Events after a cursor, at most a page; None where the ring does not reach back that far."""
         return self._ring.since(cursor)
 
     def knows(self, seq: int) -> bool:
-        """Whether the ring shows that this very seq was an event."""
+        """Whether the ring holds an event with exactly this seq."""
         return seq == self.head or self._ring.holds(seq)
 
     def reached(self, seq: int, waiter: "Future[None]") -> None:
-        """Complete the future once head is at `seq` or past it, or has begun afresh."""
+        """Complete the future once the head is at `seq` or past it, or has begun afresh."""
         self._waiting.append((seq, waiter))
         self._wake()
 

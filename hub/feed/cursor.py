@@ -1,7 +1,7 @@
-"""Where one client is in the log: its cursor, and what of its topics is still owed.
+"""Where one client is in the log: its cursor, and which of its topics are ahead of it.
 
-Owns the rules alone, without any input or output. A topic that is added later has a place of its own until the rest
-has caught up with it: what lies between was written already, or was never asked for.
+Owns the rules alone, without input or output. A topic that is added later is ahead of the cursor until the others have
+caught up with it: the events in between were written already, or were never asked for.
 """
 
 from typing import NamedTuple
@@ -11,86 +11,86 @@ from hub.protocol import ALL
 
 
 class Start(NamedTuple):
-    """A way into the stream: of one topic, or (None) of the subscription as a whole."""
+    """A way into the stream, for one topic or (None) for all: after a cursor, or with the newest `last` items."""
 
     topic: str | None
     after: int | None
     last: int | None
 
 
-class Place:
-    """A cursor for all topics, and for some of them how far they are ahead of it."""
+class Cursor:
+    """A position in the log for all topics of a client, and for some topics a position of their own ahead of it."""
 
-    __slots__ = ("_skip", "changes", "cursor", "starts", "topics")
+    __slots__ = ("_ahead", "changes", "seq", "starts", "topics")
 
     def __init__(self) -> None:
         self.topics: frozenset[str] = frozenset()
-        self.cursor = 0
-        self.starts: list[Start] = []  # what is still to be begun, in order
-        self.changes = 0  # how often topics or cursor were set anew; a page read before that is void
-        self._skip: dict[str, int] = {}  # topic → events up to this seq were written already, or not asked for
+        self.seq = 0  # everything up to here was written, of all topics
+        self.starts: list[Start] = []  # still to be begun, in order
+        self.changes = 0  # counts each new set of topics and each new position; a page read before is void
+        self._ahead: dict[str, int] = {}  # topic → its events up to this seq were written, or not asked for
 
     def stop(self, head: int) -> None:
-        """What was live up to `head` is so no more."""
-        self.cursor = head
-        self._skip = dict.fromkeys(self.topics, head)
+        """The client was live up to `head`, and is no more."""
+        self.seq = head
+        self._ahead = dict.fromkeys(self.topics, head)
 
-    def live(self) -> None:
-        """Nothing is owed any more."""
+    def go_live(self) -> None:
+        """The client has everything."""
         if ALL in self.topics:
-            self.topics = frozenset((ALL,))  # those it followed before were kept for what it was owed of them
-        self._skip.clear()
+            self.topics = frozenset((ALL,))  # the others were kept only while events of them were owed
+        self._ahead.clear()
 
     def add(self, topic: str, after: int | None, head: int) -> None:
-        """Follow one more topic, from a cursor or else from the head of the log."""
+        """Follow one more topic, after a cursor or from the head of the log."""
         if topic == ALL and after is not None:
             self._keep(frozenset())
         self.topics |= {topic}
-        self._skip[topic] = head
+        self._ahead[topic] = head
         if after is not None:
             self.starts.append(Start(topic, after, None))
 
     def remove(self, topic: str) -> None:
-        """Follow a topic no more."""
+        """Stop following a topic; `*` stops all."""
         self._keep(frozenset() if topic == ALL else self.topics - {topic})
 
     def _keep(self, topics: frozenset[str]) -> None:
         self.topics = topics
-        self._skip = {name: seq for name, seq in self._skip.items() if name in topics}
+        self._ahead = {name: seq for name, seq in self._ahead.items() if name in topics}
         self.starts = [start for start in self.starts if start.topic is None or start.topic in topics]
 
     def reset(self, seq: int) -> None:
-        """The log is another one, from `seq` on; of the starts only snapshots still mean something."""
+        """Go on from a position of another log. Of the starts only snapshots still mean something."""
         self.changes += 1
-        self.cursor = seq
-        self._skip.clear()
+        self.seq = seq
+        self._ahead.clear()
         self.starts = [Start(None, None, start.last) for start in self.starts if start.last is not None]
 
-    def begin(self, topic: str | None, cursor: int) -> None:
-        """Go on from a cursor: one topic, or (None) all."""
+    def begin(self, topic: str | None, seq: int) -> None:
+        """Go on from a position, for one topic or (None) for all."""
         if topic is None:
-            self.cursor = cursor
+            self.seq = seq
         else:
-            reached = {name: max(self._skip.get(name, 0), self.cursor) for name in self.topics}
-            self._skip = reached | {topic: cursor}
-            self.cursor = min(self.cursor, cursor)
+            reached = {name: max(self._ahead.get(name, 0), self.seq) for name in self.topics}
+            self._ahead = reached | {topic: seq}
+            self.seq = min(self.seq, seq)
 
     @property
     def furthest(self) -> int:
         """The newest position that any topic has reached."""
-        return max((self.cursor, *self._skip.values()))
+        return max((self.seq, *self._ahead.values()))
 
     def owed(self, head: int) -> tuple[int, frozenset[str]]:
-        """The topics that are owed what follows the cursor, and the position at which others join them."""
-        until = min((seq for seq in self._skip.values() if seq > self.cursor), default=head)
-        return until, frozenset(name for name in self.topics if self._skip.get(name, 0) <= self.cursor)
+        """The position up to which to write next, and the topics to write: those that are not ahead of the cursor."""
+        until = min((seq for seq in self._ahead.values() if seq > self.seq), default=head)
+        return until, frozenset(name for name in self.topics if self._ahead.get(name, 0) <= self.seq)
 
     def passed(self, seq: int) -> None:
         """Everything owed up to `seq` was written."""
-        self.cursor = seq
-        self._skip = {name: other for name, other in self._skip.items() if other > seq}
+        self.seq = seq
+        self._ahead = {name: other for name, other in self._ahead.items() if other > seq}
 
     def concerns(self, event: Event, topics: frozenset[str]) -> bool:
-        """Whether an event is for one of these of its topics: one that has a place of its own does not follow `*`'s."""
+        """Whether an event is for one of these topics; `*` leaves out topics that have a position of their own."""
         name = event.topic
         return name is None or name in topics or (ALL in topics and name not in self.topics)

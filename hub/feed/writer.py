@@ -1,19 +1,18 @@
 """Gathers submitted notes and inserts them together.
 
-Owns the queue between everybody who publishes and the database: while one batch commits the next
-one gathers, so the batch grows with the load and a lone note waits for nothing. The answers come
-in the order of the submissions, after the commit. One refused note never fails its neighbours.
+Owns the queue between all who publish and the database. While one batch commits, the next one gathers: so batches grow
+with the load, and a lone note waits for nothing. The answers come after the commit, in the order of the submissions.
+A refused note never fails its neighbours.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 import structlog
 
 from hub.errors import CommandError, Refused, Unavailable
-from hub.postgres.store import Draft, Placed
+from hub.feed.ports import Draft, NoteTarget, Placed
 from hub.protocol import Error
 
 log = structlog.get_logger()
@@ -30,17 +29,10 @@ CLOSING = Error(
 DROPPED = Error("refused", "The database did not keep the note.", "A trigger on table note dropped it; ask its owner.")
 
 
-class Target(Protocol):
-    """Where the notes go."""
-
-    async def publish(self, drafts: Sequence[Draft]) -> Iterable[Placed | None]:
-        """Insert all or none, in order. Raises Refused or Unavailable."""
-
-
 class Writer:
-    """The way of all notes into the table, at most `max_batch` in a statement."""
+    """Writes all notes, at most `max_batch` in one statement."""
 
-    def __init__(self, target: Target, max_batch: int) -> None:
+    def __init__(self, target: NoteTarget, max_batch: int) -> None:
         self.batches = self.written = 0
         self._target = target
         self._max_batch = max_batch
@@ -52,7 +44,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
 
     def submit(self, draft: Draft, answer: Answer) -> None:
-        """Queue a note; `answer` is called once, with its place or with why there is none."""
+        """Queue a note. `answer` is called once, with where it was placed or with why it was not."""
         if self._closing:
             answer(CLOSING)
             return
@@ -61,7 +53,7 @@ class Writer:
         self._wake.set()
 
     async def publish(self, draft: Draft) -> Placed:
-        """Submit one note and wait for its place. Raises CommandError."""
+        """Submit one note, and wait until it is committed. Raises CommandError."""
         done: asyncio.Future[Placed | Error] = asyncio.get_running_loop().create_future()
         self.submit(draft, lambda result: None if done.done() else done.set_result(result))
         result = await done
@@ -70,7 +62,7 @@ class Writer:
         return result
 
     async def run(self) -> None:
-        """Write until cancelled; whatever is queued then is answered with an error."""
+        """Write until cancelled; what is still queued then is answered with an error."""
         try:
             while True:
                 await self._wake.wait()
@@ -85,7 +77,7 @@ class Writer:
             self._idle.set()
 
     async def close(self) -> None:
-        """Refuse what comes from now on, and finish what is queued."""
+        """Refuse new notes, and finish what is queued."""
         self._closing = True
         await self._idle.wait()
 
@@ -99,7 +91,7 @@ class Writer:
             if len(batch) == 1:
                 self._answer(batch, [error.error])
                 return
-            # Halves find the one that was refused in a few statements, and keep the order.
+            # Halving finds the refused note, and keeps the order.
             middle = len(batch) // 2
             await self._write(batch[:middle])
             await self._write(batch[middle:])
@@ -112,7 +104,7 @@ class Writer:
             self._answer(batch, (place or DROPPED for place in places))
 
     def _answer(self, batch: Batch, results: Iterable[Placed | Error]) -> None:
-        """Soon, not now: the next batch is on its way to the database before this one's clients hear."""
+        """Answer soon, not now: the next batch is sent to the database before the clients of this one hear."""
         self._loop.call_soon(_call, batch, results)
 
 

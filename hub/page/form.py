@@ -11,7 +11,8 @@ import msgspec
 
 from hub.errors import CommandError
 from hub.protocol import Error, Publish
-from hub.protocol.codec import EXAMPLE, convert
+from hub.protocol.codec import convert
+from hub.protocol.mistakes import EXAMPLE
 
 FIELDS: Final = ("username", "body")  # in their order; the others are not for people
 

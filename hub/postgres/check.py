@@ -12,7 +12,7 @@ import asyncpg
 from hub.errors import NotListening
 from hub.postgres import migrations
 from hub.postgres.listener import prove
-from hub.postgres.store import Health, Store
+from hub.postgres.store import LogState, Store
 
 OLDEST = 140000  # Postgres 14, as server_version_num has it
 TRIGGERS = ("note_log_row", "note_log_truncate", "note_touch")
@@ -60,7 +60,7 @@ async def findings(connection: asyncpg.Connection, store: Store) -> AsyncIterato
     except NotListening as error:
         yield Finding(False, str(error))
     for finding in log_state(
-        await store.health(), await connection.fetchval("select (extract(epoch from clock_timestamp()) * 1e6)::bigint")
+        await store.state(), await connection.fetchval("select (extract(epoch from clock_timestamp()) * 1e6)::bigint")
     ):
         yield finding
 
@@ -91,10 +91,10 @@ async def _schema(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
     )
 
 
-def log_state(health: Health, clock: int) -> list[Finding]:
+def log_state(state: LogState, clock: int) -> list[Finding]:
     """What the newest seq and the notify queue tell; `clock` is the database's, in microseconds."""
-    ahead = (health.last - clock) / 1e6
-    used = f"notify queue {health.queue_usage:.0%} full"
+    ahead = (state.last - clock) / 1e6
+    used = f"notify queue {state.queue_usage:.0%} full"
     return [
         Finding(
             ahead < 1,
@@ -103,9 +103,9 @@ def log_state(health: Health, clock: int) -> list[Finding]:
             else f"The clock is {ahead:.0f} s behind the log. Order is kept, but check the server's time.",
         ),
         Finding(
-            health.queue_usage < 0.5,
+            state.queue_usage < 0.5,
             used
-            if health.queue_usage < 0.5
+            if state.queue_usage < 0.5
             else f"{used}: some listener has an open transaction. Look for it in pg_stat_activity.",
         ),
     ]

@@ -1,9 +1,8 @@
-"""Hears every event of the log, in order, each once.
+"""Hears every event of the log, in order and once.
 
-Owns the one connection that listens and the rule that closes gaps: listen first, then read the log
-after the cursor, then take notifications: those up to the cursor are dropped, one whose `prev` is
-the cursor is published, for any other the log is read. It reconnects for ever. It is a
-source of ordered events with a cursor; it knows no client.
+Owns the one connection that listens, and the rule that closes gaps. It listens first, then reads the log after the
+cursor, then takes notifications: it drops those up to the cursor, publishes one whose `prev` is the cursor, and for any
+other reads the log. It reconnects for ever. It implements the feed's EventSource; it knows no client.
 """
 
 import asyncio
@@ -25,17 +24,17 @@ from hub.protocol import Status
 
 log = structlog.get_logger()
 
-PAGE = 1000  # events read from the log at once
-MAX_PENDING = 20_000  # notifications kept while the log is read; beyond, the log is read again
+PAGE = 1000  # events read from the log in one query
+MAX_PENDING = 20_000  # notifications kept while the log is read; if more come, the log is read again
 CONNECT_TIMEOUT = 3.0  # seconds for a connection to be made, and for LISTEN
 LAST_LOOKS = 5  # turns of the event loop in which a late answer still counts
 CHECK_TIMEOUT = 1.0  # seconds for the listening connection to answer
-LONGEST_DELAY = 1.0  # seconds between attempts, at most: one hub is no crowd, and its clients wait for it
+LONGEST_DELAY = 1.0  # seconds between attempts: short, since all clients of this hub wait for it
 PROOF_TIMEOUT = 3.0  # seconds for a notification to ourselves to come back
 
 
 async def prove(connection: asyncpg.Connection, store: Store) -> None:
-    """See one notification of our own come back: some poolers deliver none. Raises NotListening."""
+    """Check that a notification of our own comes back: some poolers deliver none. Raises NotListening."""
     channel = f"hub_proof_{connection.get_server_pid()}"
     heard = asyncio.Event()
 
@@ -44,12 +43,12 @@ async def prove(connection: asyncpg.Connection, store: Store) -> None:
 
     await connection.add_listener(channel, hear)
     try:
-        # From another connection: a pooler may by luck run our own NOTIFY where it ran our LISTEN.
+        # From another connection: a pooler may run our own NOTIFY on the connection that ran our LISTEN.
         await store.notify(channel, PROOF_TIMEOUT)
         async with asyncio.timeout(PROOF_TIMEOUT):
             await heard.wait()
     except TimeoutError:
-        # Unless it is the connection that is dead: that is no pooler's doing, and another one will do.
+        # A dead connection is not the fault of a pooler; then another one will do.
         await _answers(connection, store)
         raise NotListening(
             "LISTEN succeeds on this database URL but delivers nothing, as behind a pooler in transaction mode. "
@@ -59,16 +58,16 @@ async def prove(connection: asyncpg.Connection, store: Store) -> None:
 
 
 async def _answers(connection: asyncpg.Connection, store: Store) -> int:
-    """The newest seq drawn, in time; or else no connection of ours is to be trusted."""
+    """The newest seq drawn. Raises TimeoutError after CHECK_TIMEOUT, and then gives up the pool's connections too."""
     query = asyncio.ensure_future(connection.fetchval("select last_value from note_seq"))
     try:
         await asyncio.wait((query,), timeout=CHECK_TIMEOUT)
-        # A loop that was busy for so long has not looked yet at what came meanwhile: that says nothing of the database.
+        # A busy event loop may not have looked yet at an answer that came in time: that says nothing of the database.
         for _ in range(LAST_LOOKS):
             await asyncio.sleep(0)
         if query.done():
             return int(query.result())
-        store.abandon()  # else each of the pool's would be waited for in turn
+        store.abandon()  # else each connection of the pool would be waited for in turn
         raise TimeoutError("the database does not answer")
     finally:
         query.cancel()
@@ -91,7 +90,7 @@ class Listener:
         self._lost = asyncio.Event()
 
     async def run(self) -> None:
-        """Listen until cancelled. Raises NotListening, at the first connection only."""
+        """Listen until cancelled. Raises NotListening, but only for the first connection."""
         delays = backoff(longest=LONGEST_DELAY)
         while True:
             try:
@@ -128,7 +127,7 @@ class Listener:
         try:
             await prove(connection, self._store)
         except NotListening as error:
-            if self._started:  # a mended pooler may let it listen again
+            if self._started:  # the pooler may be mended meanwhile
                 raise Unavailable(str(error)) from error
             raise
         await self._begin()
@@ -150,7 +149,7 @@ class Listener:
         raise Unavailable("the server ended the connection")
 
     async def _begin(self) -> None:
-        """Take up the position from before, or at the start the one that fills the ring."""
+        """Go on from the head of before; at the start, from a position that fills the ring."""
         if not self._started:
             self._broadcaster.start_at(await self._store.tail(PAGE * 5))
         elif not await self._store.holds(self._broadcaster.head):
@@ -158,12 +157,12 @@ class Listener:
             log.warning("log_replaced", cursor=self._broadcaster.head, head=head)
             self._broadcaster.start_afresh(head, "the database was replaced by another one or an older copy")
 
-    # asyncpg runs a plain function in the order of arrival; coroutines would become tasks and overtake.
+    # asyncpg calls a plain function in the order of arrival; coroutines would become tasks, which overtake each other.
     def _on_notification(self, _connection: object, pid: int, _channel: str, payload: object) -> None:
         try:
             notification = decode(str(payload))
         except msgspec.DecodeError as error:
-            # A column that is no JSON of ours, or somebody else's NOTIFY: the log knows whether it matters.
+            # A column that we can't decode, or somebody else's NOTIFY. The log tells whether it matters.
             log.warning("notification_not_understood", reason=str(error), pid=pid)
             self._missed = True
             self._wake.set()
@@ -177,7 +176,7 @@ class Listener:
         self._wake.set()
 
     def _publish(self, notification: Notification) -> bool:
-        """Publish what follows the cursor, drop what is behind it; False where the log must be read."""
+        """Publish the next event, drop an older one; False if the log must be read."""
         if notification.seq <= self._broadcaster.head:
             return True
         if notification.prev != self._broadcaster.head or (event := notification.event()) is None:
@@ -194,7 +193,7 @@ class Listener:
         while self._pending or self._missed:
             self._missed = False
             self.gaps += 1
-            # What was heard before the log was read is in the log, or it was no word of the log's.
+            # What was heard before the log was read is in the log, or is no event at all.
             heard = len(self._pending)
             await self._read_log()
             for _ in range(heard):
@@ -210,17 +209,17 @@ class Listener:
                     self._broadcaster.publish(event)
             if len(events) < PAGE:
                 return
-            await asyncio.sleep(0)  # let what was published be written out before more is
+            await asyncio.sleep(0)  # let the broadcaster write before more is published
 
     async def _check(self, connection: asyncpg.Connection) -> None:
-        """Find a connection that is dead, hung, or alive but deaf. Costs one small query and writes nothing."""
+        """Find a connection that is dead, hung, or alive but deaf. Costs one small query, and writes nothing."""
         last = await _answers(connection, self._store)
         head = self._broadcaster.head
         if last < head and not await self._store.holds(head):
             raise Unavailable("the log ends before what was heard: another database answers now")
-        # A seq that was drawn and not heard is still committing, was rolled back, or was missed.
+        # A seq that was drawn and not heard is still being committed, was rolled back, or was missed.
         if last > head and (events := await self._store.events(head, None, None, 1)):
-            # Postgres delivers what is due before it answers the next query.
+            # Postgres delivers due notifications before it answers the next query.
             await connection.fetchval("select 1", timeout=CHECK_TIMEOUT)
             await asyncio.sleep(0)
             if not self._pending and self._broadcaster.head < events[0].seq:

@@ -1,6 +1,7 @@
-"""What Postgres says of a change on the channel: the trigger's payload, and the event that it makes.
+"""Notifications of Postgres: the payload of a trigger, decoded to an event.
 
-Owns the payload's form, which `sql/` writes. Whether it comes in order is the listener's to see.
+Owns the payload's form, which the functions in ``sql/`` write, and the event that a note makes. Whether notifications
+come in order is the listener's business.
 """
 
 from datetime import datetime
@@ -8,10 +9,15 @@ from typing import Final
 
 import msgspec
 
-from hub.feed.events import Event
+from hub.feed.events import SIZE, Event
 from hub.protocol import Deleted, Note
 
 CHANNEL: Final = "channel_note"
+
+
+def note_event(note: Note) -> Event:
+    """The event of a note that was inserted or changed."""
+    return Event(note.seq, note.topic, note, SIZE + 8 * len(note.body))  # up to 4 bytes a character, in two formats
 
 
 class Notification(msgspec.Struct, gc=False):
@@ -29,7 +35,7 @@ class Notification(msgspec.Struct, gc=False):
     key: str | None = None
 
     def event(self) -> Event | None:
-        """The event, or None where the payload does not hold all of it."""
+        """The event, or None where the payload does not hold the whole row."""
         if self.op == "delete" and self.rowid is not None and self.topic is not None:
             return Event(self.seq, self.topic, Deleted(self.seq, self.rowid, self.topic))
         if self.username is None or self.rowid is None or self.topic is None:
@@ -44,7 +50,7 @@ class Notification(msgspec.Struct, gc=False):
             self.updated_timestamp,  # type: ignore[arg-type]
             self.key,
         )
-        return Event(self.seq, self.topic, note)
+        return note_event(note)
 
 
 decode = msgspec.json.Decoder(Notification).decode

@@ -1,12 +1,11 @@
 """Connections to Postgres, and what goes wrong with them.
 
-Owns the pool and its errors: whatever breaks on the way leaves here as Unavailable, whatever Postgres
-itself refuses as Refused. It knows no table.
+Owns how connections are set up, the pool, and the translation of errors: a connection that breaks becomes Unavailable,
+what Postgres itself refuses becomes Refused. It knows no table.
 """
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Iterator
 from typing import Any
 from weakref import WeakSet
@@ -16,7 +15,7 @@ import asyncpg
 from hub.errors import Refused, Unavailable
 
 TIMEOUT = 10.0  # seconds for one statement of a client's request
-IDLE = 300.0  # seconds without use after which a connection is not trusted any more: firewalls forget it
+IDLE = 300.0  # seconds without use after which a connection is closed: firewalls drop idle ones without a word
 SERVER_SETTINGS = {
     "application_name": "notes-hub",
     "search_path": "public",
@@ -40,33 +39,32 @@ CONNECTION_ERRORS = (
 async def connect(
     url: str, name: str = "notes-hub", timeout: float = TIMEOUT, command_timeout: float | None = None
 ) -> asyncpg.Connection:
-    """One connection outside of the pool, set up as those in it; pg_stat_activity shows it by its name."""
+    """One connection outside the pool; pg_stat_activity shows it as `name`. Both time limits are in seconds."""
     settings = SERVER_SETTINGS | {"application_name": name}
     return await asyncpg.connect(url, timeout=timeout, command_timeout=command_timeout, server_settings=settings)
 
 
 async def _as_it_is(_: asyncpg.Connection) -> None:
-    """Instead of asyncpg's reset, a round trip after each statement: ours leave nothing behind in a session."""
+    """Replaces asyncpg's reset, which costs a round trip: our statements leave nothing behind in a session."""
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
+    """Turn errors of asyncpg and of the connection into Unavailable and Refused."""
     try:
         yield
     except CONNECTION_ERRORS as error:
         raise Unavailable(str(error) or type(error).__name__) from error
     except asyncpg.PostgresError as error:
-        raise Refused(str(error).partition("\n")[0]) from error  # its detail shows the row, its own or another's
+        raise Refused(str(error).partition("\n")[0]) from error  # its detail would show a row, maybe somebody else's
 
 
-class Database:
-    """Connections for statements that each stand alone: a pool of at most `size`, and one that is kept."""
+class Pool:
+    """At most `size` connections, for statements that each stand alone."""
 
     def __init__(self, url: str, size: int) -> None:
         self._url = url
         self._connections: WeakSet[asyncpg.Connection] = WeakSet()
-        self._kept: asyncpg.Connection | None = None
-        self._used = 0.0  # when the kept one was last used
         self._pool = asyncpg.create_pool(
             url,
             min_size=0,
@@ -77,21 +75,20 @@ class Database:
         )
 
     async def open(self) -> None:
-        """Make the pool ready; connects only when it is used."""
+        """Make the pool ready. It connects when it is used."""
         await self._pool
 
     async def close(self) -> None:
-        """Give back the connections, by force if they do not answer."""
+        """Close all connections, by force if they do not answer within 3 seconds."""
         try:
             async with asyncio.timeout(3):
-                if self._kept is not None:
-                    await self._kept.close()
                 await self._pool.close()
         except (TimeoutError, *CONNECTION_ERRORS):
             self.abandon()
             self._pool.terminate()
 
-    async def _connect(self, *_: Any, **__: Any) -> asyncpg.Connection:
+    async def connect(self) -> asyncpg.Connection:
+        """One more connection, for the caller to keep and to close. Raises Unavailable."""
         try:
             connection = await connect(self._url, command_timeout=TIMEOUT)
         except asyncpg.PostgresError as error:  # one that is being restored may be missing or closed
@@ -99,33 +96,17 @@ class Database:
         self._connections.add(connection)
         return connection
 
+    async def _connect(self, *_: Any, **__: Any) -> asyncpg.Connection:
+        return await self.connect()
+
     def abandon(self) -> None:
-        """Take all connections for dead, as in a black hole: what waits on them fails now, and new ones are made."""
+        """Give up all connections, as when the network swallows packets: what waits on them fails now."""
         for connection in tuple(self._connections):
             connection.terminate()
         self._connections.clear()
 
     async def fetch(self, sql: str, *args: object) -> Any:
         """The rows of a statement. Raises Unavailable or Refused."""
-        with _told():
+        with told():
             async with self._pool.acquire() as connection:
                 return await connection.fetch(sql, *args)
-
-    async def fetch_next(self, sql: str, *args: object) -> Any:
-        """The same over the kept connection, for one caller whose statements follow each other closely.
-
-        The pool would let a few turns of the event loop go by between them, each as long as the
-        hub's other work makes it. Raises Unavailable or Refused.
-        """
-        now = time.monotonic()
-        if self._kept is not None and now - self._used > IDLE:
-            self._kept.terminate()
-        self._used = now
-        with _told():
-            if self._kept is None or self._kept.is_closed():
-                self._kept = await self._connect()
-            try:
-                return await self._kept.fetch(sql, *args)
-            except CONNECTION_ERRORS:
-                self._kept.terminate()
-                raise

@@ -1,21 +1,20 @@
-"""All SQL on notes and their log.
+"""Reads of notes and of their log.
 
-Owns the queries and turns rows into messages. It never listens (`listener` has a connection of its
-own) and decides nothing about clients.
+Owns the queries and turns rows into messages and events. It implements the feed's Log. It never listens (`listener` has
+a connection of its own), never publishes (`publisher` has one too), and decides nothing about clients.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 import asyncpg
-import msgspec
 
 from hub.feed.events import Event
-from hub.postgres.pool import Database
-from hub.protocol import Deleted, Note, Reset
-from hub.protocol.codec import encode
+from hub.postgres.notifications import note_event
+from hub.postgres.pool import Pool
+from hub.protocol import Deleted, Message, Note, Reset
 
 TRUNCATED = "all notes were removed"
 
@@ -34,42 +33,15 @@ _NOTES = f"""
 _HEAD = "select greatest((select max(seq) from note_event), (select floor from note_log))"
 
 
-class Draft(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A note to be published; the fields are checked already."""
-
-    topic: str
-    username: str
-    body: str
-    author: str | None = None
-    key: str | None = None
-
-
-class Placed(NamedTuple):
-    """Where a published note stands in the table and in the log."""
-
-    rowid: int
-    seq: int
-
-
-class Health(NamedTuple):
+class LogState(NamedTuple):
     """The log as the database sees it."""
 
     last: int  # the newest seq drawn; it may belong to a transaction that is still committing
     queue_usage: float  # how full the database's notify queue is, 0 to 1
 
 
-class Store(Database):
+class Store(Pool):
     """The notes and the log."""
-
-    async def publish(self, drafts: Sequence[Draft]) -> Iterable[Placed | None]:
-        """Insert notes in one transaction, in order; None where a trigger of the database's owner dropped one.
-
-        A draft whose author and key exist already gives the place of the note that has them. The
-        places are made as they are read: the next batch can be sent before. One caller at a time.
-        Raises Refused if any of them is refused (then none was inserted), or Unavailable.
-        """
-        rows = await self.fetch_next("select rowid, seq from note_publish($1)", encode(drafts).decode())
-        return (None if rowid is None else Placed(rowid, seq) for rowid, seq in rows)
 
     async def events(self, after: int, until: int | None, topics: Sequence[str] | None, limit: int) -> list[Event]:
         """The log's events with after < seq <= until (None: all there are) of some topics (None: all), in order.
@@ -148,6 +120,10 @@ class Store(Database):
         notes = [_note(row) for row in rows if row["rowid"] is not None]
         return (notes[::-1] if after is None else notes), rows[0]["head"]
 
+    async def snapshot(self, topics: Sequence[str] | None, last: int) -> tuple[Sequence[Message], int]:
+        """The newest `last` notes, as `notes` gives them."""
+        return await self.notes(topics, last)
+
     async def get(self, rowid: int) -> Note | None:
         """One note, or None where there is none."""
         rows = await self.fetch(f"{_NOTES} where n.rowid = $1::bigint", rowid)
@@ -165,10 +141,10 @@ class Store(Database):
         finally:
             giving_up.cancel()
 
-    async def health(self) -> Health:
+    async def state(self) -> LogState:
         """The newest seq and the notify queue's state; takes no lock and writes nothing."""
         row = (await self.fetch("select last_value, pg_notification_queue_usage() from note_seq"))[0]
-        return Health(*row)
+        return LogState(*row)
 
 
 def _event(row: asyncpg.Record) -> Event:
@@ -177,7 +153,7 @@ def _event(row: asyncpg.Record) -> Event:
         return Event(seq, None, Reset(seq, TRUNCATED))
     if op == "delete":
         return Event(seq, topic, Deleted(seq, row["rowid"], topic))
-    return Event(seq, topic, None if row["username"] is None else _note(row))
+    return Event(seq, topic, None) if row["username"] is None else note_event(_note(row))
 
 
 def _note(row: asyncpg.Record) -> Note:

@@ -1,25 +1,23 @@
-"""The protocol."""
+"""The protocol ``notes.v1``: what hub and clients say to each other.
 
+Owns the messages with their limits, the close codes, bytes to messages and back, what is said of mistakes, the wire
+formats and WebSocket frames. It does no input or output and knows no client. It needs the standard library and msgspec
+only, since the browser runs these very files.
+"""
+
+from hub.protocol.codes import BAD_REQUEST, FORBIDDEN, GOING_AWAY, STALLED, TOO_BIG, may_reconnect
 from hub.protocol.messages import (
     ALL,
-    BAD_REQUEST,
-    FORBIDDEN,
-    GOING_AWAY,
     LOBBY,
     MAX_LENGTH,
     MAX_PAGE,
     ONE_TOPIC,
     PROTOCOL,
-    STALLED,
-    TOO_BIG,
     VISIBLE,
     Ack,
     CaughtUp,
-    Command,
-    Cursor,
     Deleted,
     Error,
-    Event,
     History,
     Id,
     Limit,
@@ -33,12 +31,12 @@ from hub.protocol.messages import (
     Publish,
     Reset,
     Rowid,
+    Seq,
     Status,
     Subscribe,
     Topic,
     Unsubscribe,
     Welcome,
-    may_reconnect,
 )
 
 __all__ = [
@@ -56,11 +54,8 @@ __all__ = [
     "VISIBLE",
     "Ack",
     "CaughtUp",
-    "Command",
-    "Cursor",
     "Deleted",
     "Error",
-    "Event",
     "History",
     "Id",
     "Limit",
@@ -74,6 +69,7 @@ __all__ = [
     "Publish",
     "Reset",
     "Rowid",
+    "Seq",
     "Status",
     "Subscribe",
     "Topic",

@@ -1,48 +1,24 @@
-"""How a message looks on each kind of connection.
+"""Wire formats: a message as the bytes that a socket takes.
 
-Owns the wire formats: a WebSocket frame with JSON, one with a line for people, a line of JSON, an
-SSE block, and the last two in HTTP chunks. A format is a function from a message to the
-bytes as the socket takes them, the same for every client; nothing here knows a client. It may be
-told the position at which a client is that has this message and all before it.
+Owns one function for each kind of connection: a WebSocket frame with JSON or with a line of text, a line of JSON
+(ndjson), an SSE block, and the last two as HTTP chunks. The bytes are the same for every client, so they are made once
+for all.
 """
 
 import random
-from datetime import UTC
-from typing import Final, Protocol
+from typing import Protocol
 
-from hub.protocol import Ack, CaughtUp, Deleted, Error, Message, Note, Page, Pong, Reset, Status, Welcome
 from hub.protocol.codec import encode
+from hub.protocol.frames import frame
+from hub.protocol.messages import Deleted, Message, Note, Reset, Status, Welcome
+from hub.protocol.text import text_line
 
 
 class Format(Protocol):
-    """Makes bytes of a message; none of what its readers need not know."""
+    """A wire format. Messages that its readers need not know are b""."""
 
     def __call__(self, message: Message, position: int | None = None, /) -> bytes:
-        """The bytes as the socket takes them."""
-
-
-def frame(payload: bytes) -> bytes:
-    """A text frame from a server: final, not masked (RFC 6455 §5.2)."""
-    length = len(payload)
-    if length < 126:
-        return bytes((0x81, length)) + payload
-    if length < 1 << 16:
-        return b"\x81\x7e" + length.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + length.to_bytes(8, "big") + payload
-
-
-PING_FRAME: Final = b"\x89\x00"
-
-
-def pong_frame(payload: bytes) -> bytes:
-    """The answer to a ping with this payload (RFC 6455 §5.5.3)."""
-    return bytes((0x8A, len(payload))) + payload
-
-
-def close_frame(code: int, reason: str) -> bytes:
-    """A server's close frame; the reason is cut to what a control frame holds (RFC 6455 §5.5)."""
-    payload = code.to_bytes(2, "big") + reason.encode()[:123]
-    return bytes((0x88, len(payload))) + payload
+        """The bytes of a message; `position` is the cursor of a client that has this message and all before it."""
 
 
 def json_frame(message: Message, position: int | None = None) -> bytes:
@@ -51,7 +27,7 @@ def json_frame(message: Message, position: int | None = None) -> bytes:
 
 
 def text_frame(message: Message, position: int | None = None) -> bytes:
-    """A WebSocket text frame that holds one line for people, or nothing for what they need not see."""
+    """A WebSocket text frame that holds one line for people, or nothing for a message that they need not see."""
     line = text_line(message)
     return frame(line.encode() + b"\n") if line else b""
 
@@ -87,47 +63,3 @@ def ndjson_chunk(message: Message, position: int | None = None) -> bytes:
 def sse_chunk(message: Message, position: int | None = None) -> bytes:
     """An SSE block as an HTTP chunk."""
     return chunk(sse(message, position))
-
-
-# Control characters would let a note move a reader's cursor or recolour the terminal; the
-# bidirectional overrides would let it rewrite the rest of the line.
-_UNSAFE: Final = {
-    **dict.fromkeys((*range(32), *range(127, 160), *range(8234, 8239), *range(8294, 8298)), "·"),
-    **dict.fromkeys((0x0A, 0x0D, 0x2028, 0x2029), " ⏎ "),
-    0x09: " ",
-}
-
-
-def printable(text: str) -> str:
-    """The text on one line, with nothing in it that a terminal would obey."""
-    return text.replace("\r\n", "\n").translate(_UNSAFE)
-
-
-def text_line(message: Message, local: bool = False) -> str:
-    """The message as a line for people, without a line end; empty if it is none of their business.
-
-    Times are UTC, or this machine's own with `local`.
-    """
-    match message:
-        case Note():
-            time = message.created_timestamp.astimezone(None if local else UTC).strftime("%H:%M:%S")
-            return f"{time} #{printable(message.topic)} {printable(message.username)}: {printable(message.body)}"
-        case Deleted():
-            return f"* note {message.rowid} was deleted from #{printable(message.topic)}"
-        case Welcome():
-            topics = " ".join("#" + printable(topic) for topic in message.topics)
-            return f"* connected to {topics or 'no topic'} at {message.seq}"
-        case CaughtUp():
-            return f"* up to date at {message.seq}; resume with after={message.seq}"
-        case Reset():
-            return f"* starting afresh at {message.seq}: {message.reason}"
-        case Status():
-            return (
-                "* the database is back" if message.listening else "* the database can't be reached; notes will be late"
-            )
-        case Error():
-            return f"! {printable(message.message)} {printable(message.hint)}"
-        case Page():
-            return "\n".join(text_line(note, local) for note in message.notes)
-        case Ack() | Pong():
-            return ""

@@ -1,16 +1,13 @@
-"""The protocol ``notes.v1``: every message, limit and code that hub and clients share.
+"""The messages of the protocol ``notes.v1``, and the limits of their fields.
 
-Owns what messages look like and what is valid; ``docs/protocol.md`` tells the same in prose. It
-does no input or output and imports the standard library and msgspec only, so that the very same
-file runs in the hub, in terminals, in tests and in the browser.
+Owns what messages look like and what is valid; ``docs/protocol.md`` says the same in prose. A command (client to hub)
+needs a file in ``hub/server/commands/`` too, which carries it out.
 """
 
 from datetime import datetime
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
-
-T = TypeVar("T")
 
 PROTOCOL: Final = "notes.v1"
 LOBBY: Final = "lobby"
@@ -25,14 +22,14 @@ MAX_PAGE: Final = 1000  # notes in one answer to `history`, or of `last`
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_LENGTH, pattern=VISIBLE)]
 Topic = Annotated[str, Meta(min_length=1, max_length=MAX_LENGTH, pattern=ONE_TOPIC)]
 Id = int | str
-Cursor = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # a seq: microseconds, exact in JavaScript too
+Seq = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # microseconds; JavaScript holds it exactly
 Rowid = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 
 
-# gc=False: what holds only texts, numbers and times can be in no cycle, so the collector need not look at it.
+# gc=False: a struct of texts, numbers and times cannot be part of a cycle, so the collector need not visit it.
 
-# Client → hub. `id` is the client's own and comes back in the reply.
+# Client → hub. `id` is chosen by the client and repeated in the reply.
 
 
 class Publish(Struct, tag="publish", gc=False, forbid_unknown_fields=True, omit_defaults=True):
@@ -49,7 +46,7 @@ class Subscribe(Struct, tag="subscribe", forbid_unknown_fields=True, omit_defaul
     """Adds a topic; with `after`, first what happened in it after that cursor."""
 
     topic: Name
-    after: Cursor | None = None
+    after: Seq | None = None
     id: Id | None = None
 
 
@@ -73,9 +70,6 @@ class Ping(Struct, tag="ping", forbid_unknown_fields=True, omit_defaults=True):
     """Asks for a `pong`; for clients that cannot send WebSocket pings."""
 
     id: Id | None = None
-
-
-Command = Publish | Subscribe | Unsubscribe | History | Ping
 
 
 # Hub → client.
@@ -181,19 +175,4 @@ class Error(Struct, tag="error", omit_defaults=True):
     id: Id | None = None
 
 
-Event = Note | Deleted | Reset
-Message = Event | CaughtUp | Welcome | Status | Ack | Page | Pong | Error
-
-
-# Close codes say what to do next (RFC 6455 §7.4 for those below 3000; the others follow Centrifugo's
-# ranges: 3000–3499 reconnect, 3500–3999 do not).
-GOING_AWAY: Final = 1001
-TOO_BIG: Final = 1009
-STALLED: Final = 3008
-BAD_REQUEST: Final = 3501
-FORBIDDEN: Final = 3507
-
-
-def may_reconnect(code: int) -> bool:
-    """Whether a client that was closed with this code should come back (with full jitter)."""
-    return code != TOO_BIG and not 3500 <= code < 4000
+Message = Note | Deleted | Reset | CaughtUp | Welcome | Status | Ack | Page | Pong | Error

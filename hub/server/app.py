@@ -9,6 +9,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,24 @@ import structlog
 from aiohttp import web
 
 from hub.backoff import backoff
-from hub.delivery import outgoing as connection
+from hub.delivery import keepalive
+from hub.delivery.fanout import Fanout
 from hub.delivery.io_uring import Uring
 from hub.embedded import server as embedded
 from hub.feed.broadcaster import Broadcaster
-from hub.feed.shared_reads import Replay
+from hub.feed.shared_reads import SharedReads
 from hub.feed.writer import Writer
 from hub.page.assets import Assets
 from hub.postgres import migrations
 from hub.postgres.listener import Listener
 from hub.postgres.pool import CONNECTION_ERRORS, connect
+from hub.postgres.publisher import Publisher
 from hub.postgres.store import Store
 from hub.protocol import GOING_AWAY
 from hub.server import cors as origins
-from hub.server import health, metrics, routes
-from hub.server.context import Hub
+from hub.server import health, metrics, replies
+from hub.server.context import CONTEXT, Context
+from hub.server.routes import ROUTES
 from hub.settings import Settings
 from hub.workers import stats as siblings
 from hub.workers.sockets import BACKLOG
@@ -73,15 +77,16 @@ async def migrate(url: str) -> list[int]:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings, url: str) -> AsyncIterator[Hub]:
+async def running(settings: Settings, url: str) -> AsyncIterator[Context]:
     """A hub on a database that has the schema. Raises NotListening when LISTEN does not work there."""
     loop = asyncio.get_running_loop()
     store = Store(url, settings.pool_size)
     await store.open()
     uring = _uring(settings)
-    broadcaster = Broadcaster(loop.call_soon, loop.call_later, settings.ring_bytes, uring=uring)
+    broadcaster = Broadcaster(loop.call_soon, loop.call_later, settings.ring_bytes, new_fanout=lambda: Fanout(uring))
     listener = Listener(url, store, broadcaster, settings.check_interval)
-    writer = Writer(store, settings.max_batch)
+    publisher = Publisher(store)
+    writer = Writer(publisher, settings.max_batch)
     try:
         async with asyncio.TaskGroup() as tasks:
             owned: set[asyncio.Task[None]] = set()
@@ -91,17 +96,17 @@ async def running(settings: Settings, url: str) -> AsyncIterator[Hub]:
                 owned.add(task)
                 task.add_done_callback(owned.discard)
 
-            replay = Replay(store, spawn)
-            hub = Hub(settings, store, broadcaster, listener, writer, replay, spawn)
+            context = Context(settings, store, broadcaster, listener, writer, SharedReads(store, spawn), spawn)
             spawn(_part("listener", listener.run()))
             spawn(_part("writer", writer.run()))
-            spawn(_part("watch", connection.watch(lambda: hub.connections, settings)))
-            yield hub
-            hub.closing = True
+            spawn(_part("watch", keepalive.watch(lambda: context.connections, settings)))
+            yield context
+            context.closing = True
             await writer.close()
             for task in owned:
                 task.cancel()
     finally:
+        await publisher.close()
         await store.close()
         if uring:
             uring.close()
@@ -132,19 +137,19 @@ class Place:
     name: str
 
 
-def application(hub: Hub, place: Place | None = None) -> web.Application:
+def application(context: Context, place: Place | None = None) -> web.Application:
     """The HTTP application over a running hub."""
 
     async def counts() -> dict[str, metrics.Counts]:
-        own = {place.name if place else "": metrics.counts(hub)}
+        own = {place.name if place else "": metrics.counts(context)}
         return (await siblings.ask(place.folder) if place else {}) | own
 
-    allowed = hub.settings.origins
-    app = web.Application(middlewares=[origins.middleware(allowed), routes.errors], client_max_size=MAX_BODY)
-    app[routes.HUB] = hub
+    allowed = context.settings.origins
+    app = web.Application(middlewares=[origins.middleware(allowed), replies.errors], client_max_size=MAX_BODY)
+    app[CONTEXT] = context
     app[health.COUNTS] = counts
-    app[routes.ASSETS] = assets = Assets()
-    app.add_routes([*routes.routes, *health.routes, *assets.routes()])
+    app[replies.ASSETS] = assets = Assets()
+    app.add_routes([*ROUTES, *assets.routes()])
     app.on_response_prepare.append(origins.headers(allowed))
     app.on_shutdown.append(farewell)
     return app
@@ -152,22 +157,27 @@ def application(hub: Hub, place: Place | None = None) -> web.Application:
 
 async def farewell(app: web.Application) -> None:
     """Finish what clients have sent, refuse what they send now, and tell them to go elsewhere."""
-    hub = app[routes.HUB]
-    hub.closing = True
+    context = app[CONTEXT]
+    context.closing = True
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(hub.settings.shutdown_timeout):
-            await hub.writer.close()
-    await asyncio.gather(*(each.end(GOING_AWAY, "the hub is stopping") for each in tuple(hub.connections)))
+        async with asyncio.timeout(context.settings.shutdown_timeout):
+            await context.writer.close()
+    await asyncio.gather(*(each.end(GOING_AWAY, "the hub is stopping") for each in tuple(context.connections)))
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings, url: str, place: Place | None = None) -> AsyncIterator[tuple[Hub, str]]:
+async def serving(settings: Settings, url: str, place: Place | None = None) -> AsyncIterator[tuple[Context, str]]:
     """A hub that answers on its port, or at its place: the hub and its address. Raises OSError for a port in use."""
-    async with running(settings, url) as hub, contextlib.AsyncExitStack() as stack:
+    async with running(settings, url) as context, contextlib.AsyncExitStack() as stack:
         if place:
-            await stack.enter_async_context(siblings.telling(place.folder, place.name, lambda: metrics.counts(hub)))
+            await stack.enter_async_context(
+                siblings.telling(place.folder, place.name, partial(metrics.counts, context))
+            )
         runner = web.AppRunner(
-            application(hub, place), access_log=None, shutdown_timeout=settings.shutdown_timeout, handle_signals=False
+            application(context, place),
+            access_log=None,
+            shutdown_timeout=settings.shutdown_timeout,
+            handle_signals=False,
         )
         await runner.setup()
         try:
@@ -178,7 +188,7 @@ async def serving(settings: Settings, url: str, place: Place | None = None) -> A
             )
             for site in sites:
                 await site.start()
-            yield hub, address_of(*runner.addresses[0][:2])
+            yield context, address_of(*runner.addresses[0][:2])
         finally:
             await runner.cleanup()
 

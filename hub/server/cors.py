@@ -1,11 +1,9 @@
-"""Which web pages may use the hub.
+"""Which web pages may use the hub: CORS, and the check of `Origin`.
 
-Owns CORS and the check of `Origin`: a page of the hub's own host may, one on the list of
-`allowed_origins` may, any other may not publish or open a WebSocket, nor read a reply. What is no browser sends no
-Origin and is not concerned.
+Owns the rule. A page of the hub's own host may use it, and so may a page on the list of `allowed_origins`. Any other
+page may not publish, open a WebSocket, or read a reply. Programs that are no browsers send no Origin, and pass.
 """
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,14 +11,13 @@ from aiohttp import web
 
 from hub.protocol import Error
 from hub.protocol.codec import encode
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from hub.server.replies import Handler
 
 METHODS = "GET, POST, OPTIONS"
 
 
 def allows(request: web.Request, origins: frozenset[str]) -> bool:
-    """Whether the page that makes this request may."""
+    """Whether the page that makes this request may use the hub."""
     origin = request.headers.get("Origin")
     if origin is None or "*" in origins or origin in origins:
         return True
@@ -32,13 +29,13 @@ def allows(request: web.Request, origins: frozenset[str]) -> bool:
 
 
 def refusal(request: web.Request) -> Error:
-    """The reply to a page that may not."""
+    """The reply to a page that may not use the hub."""
     message = f"Pages of {request.headers.get('Origin', '')!r} may not use this hub."
     return Error("forbidden_origin", message, "The hub's operator can add the origin to HUB_ALLOWED_ORIGINS.")
 
 
 def middleware(origins: frozenset[str]) -> Any:
-    """Answers preflights, and refuses what a page that is not allowed would change."""
+    """A middleware that answers preflights, and refuses changes by a page that is not allowed."""
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -54,7 +51,7 @@ def middleware(origins: frozenset[str]) -> Any:
 
 
 def headers(origins: frozenset[str]) -> Any:
-    """Adds the CORS headers to whatever is answered, streams too."""
+    """A signal handler that adds the CORS headers to every reply, streams too."""
 
     async def add(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.add("Vary", "Origin")

@@ -1,6 +1,6 @@
-"""Whether the hub is well: for whoever restarts it, sends it clients, or draws its curves.
+"""Whether the hub is well, for supervisors, load balancers and Prometheus.
 
-Owns ``/healthz``, ``/readyz`` and ``/metrics``. What is counted is `metrics`'s.
+Owns ``/healthz``, ``/readyz`` and ``/metrics``. What is counted is the business of `metrics`.
 """
 
 import asyncio
@@ -14,13 +14,12 @@ from hub import __version__
 from hub.errors import Unavailable
 from hub.feed.broadcaster import Broadcaster
 from hub.server import metrics
-from hub.server.routes import HUB, reply
+from hub.server.context import CONTEXT
+from hub.server.replies import reply
 
 COUNTS: web.AppKey[metrics.Counting] = web.AppKey("counts")
 
 PATIENCE = 0.5  # seconds that a notification may take to come
-
-routes = web.RouteTableDef()
 
 
 class Health(msgspec.Struct):
@@ -34,32 +33,32 @@ class Health(msgspec.Struct):
     queue_usage: float | None = None
 
 
-@routes.get("/healthz")
 async def healthz(request: web.Request) -> web.Response:
-    """Whether the process is alive; asks nobody else."""
-    hub = request.app[HUB]
-    return reply(Health("ok", __version__, hub.broadcaster.head, len(hub.connections)), Cache_Control="no-store")
+    """Whether the process is alive. Asks nobody else."""
+    context = request.app[CONTEXT]
+    return reply(
+        Health("ok", __version__, context.broadcaster.head, len(context.connections)), Cache_Control="no-store"
+    )
 
 
-@routes.get("/readyz")
 async def readyz(request: web.Request) -> web.Response:
     """Whether clients are served well here: listening, and at the head of the log."""
-    hub = request.app[HUB]
-    health = Health("ok", __version__, hub.broadcaster.head, len(hub.connections))
-    before = hub.broadcaster.head
+    context = request.app[CONTEXT]
+    health = Health("ok", __version__, context.broadcaster.head, len(context.connections))
+    before = context.broadcaster.head
     try:
-        health.log_head = await hub.store.head()
-        health.queue_usage = (await hub.store.health()).queue_usage
+        health.log_head = await context.store.head()
+        health.queue_usage = (await context.store.state()).queue_usage
     except Unavailable:
         health.status = "database_unavailable"
     else:
-        if hub.closing:
+        if context.closing:
             health.status = "closing"
-        elif not hub.listener.ready.is_set():
+        elif not context.listener.ready.is_set():
             health.status = "not_listening"
-        elif not await _moves(hub.broadcaster, before, health.log_head):
+        elif not await _moves(context.broadcaster, before, health.log_head):
             health.status = "behind"
-        health.head = hub.broadcaster.head
+        health.head = context.broadcaster.head
     return reply(health, 200 if health.status == "ok" else 503, Cache_Control="no-store")
 
 
@@ -72,7 +71,6 @@ async def _moves(broadcaster: Broadcaster, before: int, head: int) -> bool:
     return broadcaster.head > before or broadcaster.head >= head
 
 
-@routes.get("/metrics")
 async def get_metrics(request: web.Request) -> web.Response:
     """The counts of this hub, of all its workers, for Prometheus."""
     counts = await request.app[COUNTS]()

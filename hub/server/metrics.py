@@ -1,8 +1,8 @@
 """What a running hub counts, as Prometheus reads it.
 
-Owns the names of the metrics and nothing else: the parts keep their own counts, and they are
-collected when somebody asks. Where several workers are one hub, each series says whose it is: a sum
-over them would fall when one is replaced, and Prometheus would take that for a new beginning of all.
+Owns the names of the metrics. The parts keep their own counts, which are collected when somebody asks. Where several
+workers make one hub, each series names its worker: a sum would fall when a worker is replaced, and Prometheus would
+take that for a restart of all.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from hub.server.context import Hub
+from hub.server.context import Context
 
 Counts = dict[str, int]  # by the name of the metric
 Counting = Callable[[], Awaitable[Mapping[str, Counts]]]  # by the name of the worker, "" for a hub that is one process
@@ -34,21 +34,21 @@ COUNTERS = {
 }
 
 
-def counts(hub: Hub) -> Counts:
+def counts(context: Context) -> Counts:
     """What this process counts, as it stands now."""
     return {
-        "connections": len(hub.connections),
-        "subscribers_catching_up": sum(not each.live for each in hub.broadcaster.everyone),
-        "unsent_bytes": sum(each.buffered() for each in hub.connections),
-        "listening": int(hub.listener.ready.is_set()),
-        "head": hub.broadcaster.head,
-        "deliveries": hub.broadcaster.deliveries,
-        "broadcasts": hub.broadcaster.flushes,
-        "notes_written": hub.writer.written,
-        "write_batches": hub.writer.batches,
-        "log_reads": hub.replay.reads,
-        "log_gaps": hub.listener.gaps,
-        "listener_reconnects": hub.listener.reconnects,
+        "connections": len(context.connections),
+        "subscribers_catching_up": sum(not each.live for each in context.broadcaster.everyone),
+        "unsent_bytes": sum(each.unsent for each in context.connections),
+        "listening": int(context.listener.ready.is_set()),
+        "head": context.broadcaster.head,
+        "deliveries": context.broadcaster.deliveries,
+        "broadcasts": context.broadcaster.flushes,
+        "notes_written": context.writer.written,
+        "write_batches": context.writer.batches,
+        "log_reads": context.shared_reads.reads,
+        "log_gaps": context.listener.gaps,
+        "listener_reconnects": context.listener.reconnects,
     }
 
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from hub.errors import CommandError
-from hub.protocol import ALL, LOBBY, MAX_LENGTH, Cursor, Error, Limit, Name
+from hub.protocol import ALL, LOBBY, MAX_LENGTH, Error, Limit, Name, Seq
 from hub.protocol.codec import convert
 
 HINT = "The address takes topic (any number), after and last, and for /ws username and format: ?topic=lobby&last=10"
@@ -23,7 +23,7 @@ class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the address of a stream asks for."""
 
     topic: list[AnyTopic] = msgspec.field(default_factory=lambda: [LOBBY])
-    after: Cursor | None = None
+    after: Seq | None = None
     last: Limit | None = None
     username: Name | None = None
     format: Literal["json", "text"] = "json"

@@ -24,7 +24,8 @@ from hub.protocol import (
     Subscribe,
     Welcome,
 )
-from hub.protocol.codec import decode_command, encode
+from hub.protocol.codec import encode
+from hub.server.commands import decode as decode_command
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = Error("unavailable", "The database can't be reached.", "Try again.", temporary=True)

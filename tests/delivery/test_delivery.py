@@ -13,8 +13,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import uvloop
 
+from hub.delivery.fanout import Fanout
 from hub.delivery.io_uring import Uring
-from hub.delivery.outgoing import Connection
+from hub.delivery.outgoing import WEBSOCKET, Outgoing
 from hub.feed.broadcaster import Broadcaster
 from hub.feed.events import Event
 from hub.feed.subscription import Subscription
@@ -47,13 +48,9 @@ class Client:
 
     def __init__(self, broadcaster: Broadcaster, transport: asyncio.Transport, theirs: socket.socket) -> None:
         self.transport, self.theirs = transport, theirs
-        self.connection = Connection(transport, self._never)
-        tasks = asyncio.ensure_future
-        self.subscription = Subscription(self.connection, piece, broadcaster, FakeLog(None), tasks, 100 * PIECE)
+        self.outgoing = Outgoing(transport, WEBSOCKET, 100 * PIECE)
+        self.subscription = Subscription(self.outgoing, piece, broadcaster, FakeLog(None), asyncio.ensure_future)
         self.subscription.open(frozenset("a"), None, None)
-
-    async def _never(self) -> None:
-        """A sign of life that is not asked for."""
 
     def reset(self) -> None:
         """Leave as a process that is killed with data unread."""
@@ -90,7 +87,7 @@ def in_all_ways(test: Callable[..., object]) -> Callable[..., None]:
     def run(loop: Callable[[], asyncio.AbstractEventLoop], one_call: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         async def main(ring: Uring | None) -> None:
             running = asyncio.get_running_loop()
-            await test(Broadcaster(running.call_soon, running.call_later, 1 << 20, uring=ring))
+            await test(Broadcaster(running.call_soon, running.call_later, 1 << 20, new_fanout=lambda: Fanout(ring)))
 
         monkeypatch.setattr("hub.delivery.fanout.WORTH_IT", 1)
         with contextlib.ExitStack() as opened, asyncio.Runner(loop_factory=loop) as runner:
@@ -112,7 +109,7 @@ async def test_events_and_replies_in_order(broadcaster: Broadcaster) -> None:
     async with client(broadcaster) as slow, client(broadcaster) as quick:
         expected, received, number = list[str](), b"", 0
         for _ in range(4):
-            while not slow.connection.buffered():
+            while not slow.outgoing.unsent:
                 number += 1
                 slow.subscription.tell(Pong(number))
                 expected.append(f"reply {number}")
@@ -140,8 +137,8 @@ async def test_nothing_to_a_stranger(broadcaster: Broadcaster) -> None:
 
 
 async def ends(broadcaster: Broadcaster, ending: Client, other: Client, end: str, unsent: bool) -> None:
-    descriptor = ending.connection.direct()
-    while unsent and not ending.connection.buffered():
+    descriptor = ending.outgoing.file
+    while unsent and not ending.outgoing.unsent:
         ending.subscription.tell(Pong(0))
     ENDS[end](ending)
     strangers: list[socket.socket] = []
@@ -156,7 +153,7 @@ async def ends(broadcaster: Broadcaster, ending: Client, other: Client, end: str
                 ending.theirs.recv(1 << 20, socket.MSG_DONTWAIT)
         strangers += socket.socketpair()
     publish(broadcaster, seq + 1)
-    assert not ending.subscription.live and ending.connection.direct() is None, (end, unsent)
+    assert ending.outgoing.gone and ending.outgoing.file is None, (end, unsent)
     for each in strangers:
         with pytest.raises(BlockingIOError):
             each.recv(1, socket.MSG_DONTWAIT)

@@ -1,4 +1,4 @@
-"""The crowd over real sockets: at once where nothing waits, in order where something does, never to a stranger."""
+"""The fan-out over real sockets: at once where nothing waits, in order where something does, never to a stranger."""
 
 import asyncio
 import contextlib
@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import uvloop
 
-from hub.delivery.fanout import Crowd
+from hub.delivery.fanout import Fanout
 from hub.delivery.io_uring import Uring
-from hub.delivery.outgoing import Connection
+from hub.delivery.outgoing import WEBSOCKET, Outgoing
 from tests.delivery.test_io_uring import needs_uring
 
 HIGH_WATER = 300_000
 SIZE = 60_000  # bytes of a large piece, which a ring still takes
 
 
-def in_all_ways(test: Callable[[Crowd["Client"]], Coroutine[Any, Any, None]]) -> Callable[[Any, Any, Any], None]:
+def in_all_ways(test: Callable[[Fanout], Coroutine[Any, Any, None]]) -> Callable[[Any, Any, Any], None]:
     """Run a test on asyncio's own event loop and on uvloop, as their transports differ; with a ring and without."""
 
     @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
@@ -26,29 +26,20 @@ def in_all_ways(test: Callable[[Crowd["Client"]], Coroutine[Any, Any, None]]) ->
     def run(loop: Callable[[], asyncio.AbstractEventLoop], one_call: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("hub.delivery.fanout.WORTH_IT", 1)
         with contextlib.ExitStack() as opened, asyncio.Runner(loop_factory=loop) as runner:
-            runner.run(test(Crowd(opened.enter_context(Uring()) if one_call else None)))
+            runner.run(test(Fanout(opened.enter_context(Uring()) if one_call else None)))
 
     run.__doc__ = test.__doc__
     return run
 
 
-class Client:
-    """A member of a crowd whose connection is real, and its other end."""
+class Client(Outgoing):
+    """A client of a fan-out whose connection is real, and its other end."""
 
-    def __init__(self, crowd: Crowd["Client"], transport: asyncio.Transport, theirs: socket.socket) -> None:
-        self.connection = Connection(transport, self._never)
-        self.connection.on_unsent = lambda: crowd.hold(self)
-        self.connection.on_lost = lambda: crowd.discard(self)
+    __slots__ = ("theirs", "transport")
+
+    def __init__(self, transport: asyncio.Transport, theirs: socket.socket) -> None:
+        super().__init__(transport, WEBSOCKET, HIGH_WATER)
         self.transport, self.theirs = transport, theirs
-
-    async def _never(self) -> None:
-        """A sign of life that is not asked for."""
-
-    def direct(self) -> int | None:
-        return self.connection.direct()
-
-    def write(self, data: bytes) -> bool:
-        return self.connection.write(data) <= HIGH_WATER
 
     def has(self) -> bytes:
         """What has arrived by now, without a turn of the event loop."""
@@ -65,7 +56,7 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def client(crowd: Crowd[Client]) -> AsyncIterator[Client]:
+async def client(fanout: Fanout) -> AsyncIterator[Client]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         theirs = socket.create_connection(server.getsockname())
         ours, _ = server.accept()
@@ -73,103 +64,103 @@ async def client(crowd: Crowd[Client]) -> AsyncIterator[Client]:
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 100_000)
     with theirs:
         transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
-        member = Client(crowd, transport, theirs)
-        crowd.add(member)
+        member = Client(transport, theirs)
+        fanout.add(member)
         yield member
-        crowd.discard(member)
+        fanout.discard(member)
         transport.abort()
         await asyncio.sleep(0)
 
 
 @in_all_ways
-async def test_written_at_once(crowd: Crowd[Client]) -> None:
+async def test_written_at_once(fanout: Fanout) -> None:
     """While nothing waits, bytes are with every client before the event loop turns."""
-    async with client(crowd) as one, client(crowd) as other:
-        assert crowd.write(b"note") == []
-        assert (one.has(), other.has(), len(crowd)) == (b"note", b"note", 2)
-        crowd.discard(one)
-        crowd.write(b"more")
-        assert (one.has(), other.has(), len(crowd)) == (b"", b"more", 1)
+    async with client(fanout) as one, client(fanout) as other:
+        assert fanout.write(b"note") == []
+        assert (one.has(), other.has(), len(fanout)) == (b"note", b"note", 2)
+        fanout.discard(one)
+        fanout.write(b"more")
+        assert (one.has(), other.has(), len(fanout)) == (b"", b"more", 1)
 
 
 @in_all_ways
-async def test_nothing_overtakes(crowd: Crowd[Client]) -> None:
+async def test_nothing_overtakes(fanout: Fanout) -> None:
     """What the kernel does not take waits, all that comes later waits behind it, and the others don't."""
-    async with client(crowd) as slow, client(crowd) as quick:
+    async with client(fanout) as slow, client(fanout) as quick:
         pieces = [bytes([65 + number]) * SIZE for number in range(20)]
         told = []
         for piece in pieces:
-            told += crowd.write(piece)
+            told += fanout.write(piece)
             assert quick.has() == piece
         assert told and set(told) == {slow}
         received = slow.has()  # now the kernel has room again, and the transport does not know
-        crowd.write(b"the last")
+        fanout.write(b"the last")
         received += await slow.receives(20 * SIZE + 8 - len(received))
         assert received == b"".join(pieces) + b"the last"
         await asyncio.sleep(0)
-        crowd.write(b"then")  # by the transport once more, which has become empty
-        crowd.write(b" at once")
+        fanout.write(b"then")  # by the transport once more, which has become empty
+        fanout.write(b" at once")
         assert await slow.receives(12) == b"then at once"
 
 
 @in_all_ways
-async def test_other_writes_first(crowd: Crowd[Client]) -> None:
-    """What a connection has written by itself and the kernel has not taken goes out before what the crowd gets."""
-    async with client(crowd) as member:
-        member.connection.write(b"r" * 1_000_000)  # a reply, say
+async def test_other_writes_first(fanout: Fanout) -> None:
+    """What a connection has written by itself and the kernel has not taken goes out before what the fan-out gets."""
+    async with client(fanout) as member:
+        member.write(b"r" * 1_000_000)  # a reply, say
         received = member.has()
         assert len(received) < 1_000_000
-        crowd.write(b"note")
+        fanout.write(b"note")
         received += await member.receives(1_000_004 - len(received))
         assert received.endswith(b"rnote")
 
 
 @in_all_ways
-async def test_nothing_after_the_end(crowd: Crowd[Client]) -> None:
+async def test_nothing_after_the_end(fanout: Fanout) -> None:
     """A connection that closes takes nothing more, whoever has its file's number by then."""
-    async with client(crowd) as member, client(crowd) as other:
-        descriptor = member.direct()
+    async with client(fanout) as member, client(fanout) as other:
+        descriptor = member.file
         member.transport.abort()
         others = []
         while descriptor not in [each.fileno() for each in others]:  # turns of the loop until the number is free
             assert len(others) < 100
-            crowd.write(b"for somebody else")
+            fanout.write(b"for somebody else")
             await asyncio.sleep(0)
             others += socket.socketpair()
-        crowd.write(b"for somebody else")
+        fanout.write(b"for somebody else")
         for each in others:
             with pytest.raises(BlockingIOError):
                 each.recv(10, socket.MSG_DONTWAIT)
         for each in others:
             each.close()
-        assert len(crowd) == 1 and other.has()
+        assert member.gone and member.file is None and other.has()
 
 
 @in_all_ways
-async def test_come_and_go(crowd: Crowd[Client]) -> None:
+async def test_come_and_go(fanout: Fanout) -> None:
     """Whoever is in gets each piece once, in whatever order they came and went."""
-    async with client(crowd) as a, client(crowd) as b, client(crowd) as c:
+    async with client(fanout) as a, client(fanout) as b, client(fanout) as c:
         for inside in ([a, b, c], [b, c], [c, b], [b], [], [a], [a, c], [c]):
             for each in (a, b, c):
-                crowd.discard(each)
-                crowd.discard(each)
+                fanout.discard(each)
+                fanout.discard(each)
             for each in inside:
-                crowd.add(each)
-                crowd.add(each)
-            crowd.discard(a) if a not in inside else crowd.hold(a)
-            assert len(crowd) == len(inside)
-            crowd.write(b"note")
+                fanout.add(each)
+                fanout.add(each)
+            fanout.discard(a) if a not in inside else fanout.hold(a)
+            assert len(fanout) == len(inside)
+            fanout.write(b"note")
             await asyncio.sleep(0)
             assert [each.has() for each in (a, b, c)] == [b"note" if each in inside else b"" for each in (a, b, c)]
 
 
 @in_all_ways
-async def test_a_client_that_is_gone(crowd: Crowd[Client]) -> None:
+async def test_a_client_that_is_gone(fanout: Fanout) -> None:
     """Writing to a client that has hung up raises nothing, and its transport sees the end of it."""
-    async with client(crowd) as member, client(crowd) as other:
+    async with client(fanout) as member, client(fanout) as other:
         member.theirs.close()
         async with asyncio.timeout(5):
             while not member.transport.is_closing():
-                crowd.write(b"hello?")
+                fanout.write(b"hello?")
                 await asyncio.sleep(0)
         assert other.has().startswith(b"hello?")

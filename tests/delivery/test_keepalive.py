@@ -1,100 +1,96 @@
-"""The watch over connections: who is pinged, who is dropped, and how soon."""
+"""Keep-alive: who is pinged, who is dropped, and how soon; and what a connection writes at its end."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, cast
+from typing import cast
 
 import asyncpg
 import pytest
 
-from hub.delivery.outgoing import Connection, look_at
-from hub.protocol import STALLED, Pong, Welcome
+from hub.delivery.fanout import Fanout
+from hub.delivery.keepalive import look_at
+from hub.delivery.outgoing import WEBSOCKET, Framing, Outgoing
+from hub.protocol import GOING_AWAY, STALLED, Pong, Welcome
+from hub.protocol.frames import PING_FRAME, close_frame
 from tests.conftest import connect, settings
+from tests.fakes import FakeTransport
 
 SETTINGS = settings(ping_interval=25.0, pong_timeout=8.0, stall_timeout=30.0)
+STREAM = Framing(b"\n", is_answered=False, close=None)
 
 
-class FakeTransport:
-    """Takes bytes as far as it is told to."""
+class Wire(FakeTransport):
+    """A transport that keeps what it got; the kernel takes a ping at once."""
 
     def __init__(self) -> None:
-        self.unsent = 0
-        self.closed = self.aborted = False
+        super().__init__()
+        self.pieces: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        self.unsent += len(data)
+        super().write(data)
+        self.pieces.append(data)
+        if data in (PING_FRAME, STREAM.ping):
+            self.unsent -= len(data)
 
-    def get_extra_info(self, name: str) -> None:
-        return None
-
-    def is_closing(self) -> bool:
-        return self.closed or self.aborted
-
-    def get_write_buffer_size(self) -> int:
-        return self.unsent
-
-    def close(self) -> None:
-        self.closed = True
-
-    def abort(self) -> None:
-        self.aborted = True
+    @property
+    def pings(self) -> int:
+        return self.pieces.count(PING_FRAME) + self.pieces.count(STREAM.ping)
 
 
-class Watched(Connection):
-    """A connection that notes what is done to it; time begins at 0."""
+class Watched(Outgoing):
+    """A connection on such a transport; time begins at 0."""
 
-    def __init__(self) -> None:
-        self.transport = FakeTransport()
-        super().__init__(cast(asyncio.Transport, self.transport), self._keep_alive)
+    __slots__ = ("wire",)
+
+    def __init__(self, framing: Framing = WEBSOCKET) -> None:
+        self.wire = Wire()
+        super().__init__(cast(asyncio.Transport, self.wire), framing, 1 << 20)
         self.heard_at = self.progress_at = 0.0
-        self.pings = 0
-        self.ended: tuple[int, str] | None = None
-        self.failing = False
-
-    async def _keep_alive(self) -> None:
-        if self.failing:
-            raise ConnectionResetError
-        self.pings += 1
-
-    async def end(self, code: int, reason: str) -> None:
-        self.ended = (code, reason)
 
 
-async def look(connection: Watched, now: float) -> None:
-    action: Coroutine[Any, Any, None] | None = look_at(connection, now, SETTINGS)
-    if action:
-        await action
+def look(connection: Watched, now: float) -> None:
+    look_at(connection, now, SETTINGS)
 
 
 async def test_a_silent_client() -> None:
     """After the interval it is pinged, once; without an answer within the limit it is dropped."""
     connection = Watched()
     for now, pings in ((24.9, 0), (25.0, 1), (28.0, 1), (33.0, 1)):
-        await look(connection, now)
-        assert (connection.pings, connection.transport.aborted) == (pings, False), now
-    await look(connection, 33.1)
-    assert connection.transport.aborted and connection.ended is None
+        look(connection, now)
+        assert (connection.wire.pings, connection.wire.aborted) == (pings, False), now
+    look(connection, 33.1)
+    assert connection.wire.aborted and not connection.closed
 
 
 async def test_a_client_that_answers() -> None:
     """An answer, or anything else heard, begins the interval anew."""
     connection = Watched()
-    await look(connection, 25.0)
-    connection.heard_at, connection.pinged_at = 30.0, None
+    look(connection, 25.0)
+    connection.heard()
+    assert connection.pinged_at is None
+    connection.heard_at = 30.0
     for now, pings in ((40.0, 1), (54.9, 1), (55.0, 2)):
-        await look(connection, now)
-        assert connection.pings == pings and not connection.transport.aborted
+        look(connection, now)
+        assert connection.wire.pings == pings and not connection.wire.aborted
+
+
+async def test_a_stream() -> None:
+    """A stream gets a heartbeat in each interval, and nobody has to answer it."""
+    connection = Watched(STREAM)
+    for now, pings in ((24.9, 0), (25.0, 1), (49.9, 1), (50.0, 2), (99.0, 3)):
+        look(connection, now)
+        assert (connection.wire.pings, connection.wire.aborted) == (pings, False), now
 
 
 async def test_a_stalled_client() -> None:
     """One that has data to take and takes none for the limit is closed with its own code."""
     connection = Watched()
-    await look(connection, 10.0)
+    look(connection, 10.0)
     connection.write(b"x" * 100)
-    await look(connection, 40.0)
-    assert connection.ended is None
-    await look(connection, 40.1)
-    assert connection.ended and connection.ended[0] == STALLED and connection.pings == 0
+    look(connection, 40.0)
+    assert not connection.closed
+    look(connection, 40.1)
+    assert connection.closed and connection.wire.pings == 0
+    assert connection.wire.pieces[-1][2:4] == STALLED.to_bytes(2, "big")
 
 
 async def test_a_slow_client() -> None:
@@ -102,48 +98,86 @@ async def test_a_slow_client() -> None:
     connection = Watched()
     connection.write(b"x" * 1000)
     for now in range(0, 900, 29):
-        connection.transport.unsent -= 1
-        await look(connection, float(now))
+        connection.wire.unsent -= 1
+        look(connection, float(now))
         connection.write(b"y" * 10)
-    assert connection.ended is None and not connection.transport.aborted and connection.pings == 0
+    assert not connection.closed and not connection.wire.aborted and connection.wire.pings == 0
 
 
 async def test_no_pong_while_data_waits() -> None:
     """A ping that waits behind data does not count against the client; it is judged by taking the data."""
     connection = Watched()
-    await look(connection, 25.0)
+    look(connection, 25.0)
     connection.write(b"x")
-    await look(connection, 30.0)
+    look(connection, 30.0)
     assert connection.pinged_at is None
-    connection.transport.unsent = 0
-    await look(connection, 34.0)
-    assert not connection.transport.aborted
+    connection.wire.unsent = 0
+    look(connection, 34.0)
+    assert not connection.wire.aborted
 
 
 async def test_a_client_that_left() -> None:
-    """A connection that is closed already is ended, so that its stream is forgotten."""
-    connection = Watched()
-    connection.transport.closed = True
-    await look(connection, 1.0)
-    assert connection.ended
-    connection.write(b"x")
-    assert connection.transport.unsent == 0 == connection.buffered()
-
-
-async def test_a_ping_that_fails() -> None:
-    """A connection that breaks under the ping is dropped, and nothing is raised."""
-    connection = Watched()
-    connection.failing = True
-    await look(connection, 25.0)
-    assert connection.transport.aborted
+    """A connection that is closing already is ended, so that its stream is forgotten."""
+    for framing in (WEBSOCKET, STREAM):
+        connection = Watched(framing)
+        connection.wire.closed = True
+        look(connection, 1.0)
+        assert connection.closed
+        connection.write(b"x")
+        assert connection.wire.pieces == [] and connection.unsent == 0
 
 
 async def test_accepted() -> None:
     """Accepted is what was written less what is still here."""
     connection = Watched()
     connection.write(b"x" * 10)
-    connection.transport.unsent = 4
-    assert (connection.buffered(), connection.accepted()) == (4, 6)
+    connection.wire.unsent = 4
+    assert (connection.unsent, connection.accepted) == (4, 6)
+
+
+async def test_replies_of_one_turn() -> None:
+    """Replies are written together at the end of the turn, or when they are flushed, and before the close frame."""
+    connection = Watched()
+    connection.reply(b"a")
+    connection.reply(b"b")
+    assert connection.wire.pieces == []
+    await asyncio.sleep(0)
+    assert connection.wire.pieces == [b"ab"]
+    connection.reply(b"c")
+    connection.close(GOING_AWAY, "bye")
+    assert connection.wire.pieces[1:] == [b"c", close_frame(GOING_AWAY, "bye")]
+
+
+async def test_nothing_after_the_close_frame() -> None:
+    """After its last bytes a connection writes nothing, whoever asks: replies, pings, another close, a fan-out."""
+    for framing in (WEBSOCKET, STREAM):
+        connection, fanout = Watched(framing), Fanout()
+        fanout.add(connection)
+        connection.reply(b"before")
+        connection.close(GOING_AWAY, "bye")
+        written = list(connection.wire.pieces)
+        connection.write(b"x")
+        connection.reply(b"y")
+        connection.flush()
+        connection.ping(1.0)
+        connection.close(STALLED, "again")
+        fanout.write(b"z")
+        await asyncio.sleep(0)
+        assert connection.wire.pieces == written and connection.file is None and len(fanout) == 1
+
+
+async def test_release() -> None:
+    """A connection that is given back has its old protocol again; after a close frame it is closed."""
+    stream = Watched(STREAM)
+    before = stream._protocol
+    assert stream.wire.get_protocol() is stream
+    stream.release()
+    assert stream.wire.get_protocol() is before and not stream.gone and stream.done.is_set()
+    socket = Watched()
+    socket.close(GOING_AWAY, "bye")
+    assert not socket.done.is_set()
+    socket.release()
+    assert socket.gone and socket.done.is_set()
 
 
 async def test_a_real_silent_client(start_hub) -> None:

@@ -43,23 +43,32 @@ class Counting:
         return b"" if isinstance(message, Status) else b"%d;" % message.seq  # type: ignore[union-attr]
 
 
+class FakeOutgoing:
+    """Takes bytes; too slow after `room` writes."""
+
+    file, high_water = None, 0
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.fanout, self.at = None, -1
+        self.writes: list[bytes] = []
+
+    def take(self, data: bytes) -> int:
+        self.writes.append(data)
+        self.room -= 1
+        return int(self.room <= 0)
+
+
 class FakeSubscriber:
-    """Takes bytes; full after `room` writes."""
+    """A subscriber whose client is slow after `room` writes."""
 
     def __init__(self, format: Format, *topics: str, room: int = 1000) -> None:
-        self.format, self.topics, self.room, self.live = format, frozenset(topics), room, True
-        self.writes: list[bytes] = []
+        self.format, self.topics, self.live = format, frozenset(topics), True
+        self.outgoing = FakeOutgoing(room)
+        self.writes = self.outgoing.writes
         self.behind: list[int] = []
         self.resets: list[tuple[int, str]] = []
         self.told: list[Message] = []
-
-    def direct(self) -> None:
-        return None
-
-    def write(self, data: bytes) -> bool:
-        self.writes.append(data)
-        self.room -= 1
-        return self.room > 0
 
     def reset(self, seq: int, reason: str) -> None:
         self.resets.append((seq, reason))
@@ -219,11 +228,13 @@ class Laborious(FakeSubscriber):
 
     def __init__(self, turn: Turn, seconds: float) -> None:
         super().__init__(Counting(), "a")
-        self._turn, self._seconds = turn, seconds
+        take = self.outgoing.take
 
-    def write(self, data: bytes) -> bool:
-        self._turn.now += self._seconds
-        return super().write(data)
+        def labour(data: bytes) -> int:
+            turn.now += seconds
+            return take(data)
+
+        self.outgoing.take = labour
 
 
 def test_a_rest_under_load() -> None:

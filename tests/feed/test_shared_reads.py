@@ -10,7 +10,7 @@ import pytest
 
 from hub.errors import Unavailable
 from hub.feed.events import Event
-from hub.feed.shared_reads import PARALLEL, Replay
+from hub.feed.shared_reads import PARALLEL, SharedReads
 from hub.postgres.store import Store
 from hub.protocol import Note
 from tests.conftest import connect
@@ -41,28 +41,28 @@ async def test_shared_reads() -> None:
     """Clients with the same question share one read, which goes on when the one who asked first leaves."""
     store = SlowStore()
     async with asyncio.TaskGroup() as tasks:
-        replay = Replay(store, tasks.create_task)
-        same = [tasks.create_task(replay.events(7, 9, ["a"], 5)) for _ in range(50)]
+        reads = SharedReads(store, tasks.create_task)
+        same = [tasks.create_task(reads.events(7, 9, ["a"], 5)) for _ in range(50)]
         await asyncio.sleep(0)
         same[0].cancel()
         store.go.set()
         assert {(await each)[0].seq for each in same[1:]} == {8}
-        assert replay.reads == 1
-        assert (await replay.events(7, 9, ["a"], 5))[0].seq == 8 and replay.reads == 2
+        assert reads.reads == 1
+        assert (await reads.events(7, 9, ["a"], 5))[0].seq == 8 and reads.reads == 2
 
 
 async def test_few_reads_at_a_time() -> None:
     """Different questions wait for each other, so that those who publish always find a connection."""
     store = SlowStore()
     async with asyncio.TaskGroup() as tasks:
-        replay = Replay(store, tasks.create_task)
-        different = [tasks.create_task(replay.events(number, 99, None, 5)) for number in range(20)]
+        reads = SharedReads(store, tasks.create_task)
+        different = [tasks.create_task(reads.events(number, 99, None, 5)) for number in range(20)]
         for _ in range(5):
             await asyncio.sleep(0)
         assert store.running == PARALLEL
         store.go.set()
         await asyncio.gather(*different)
-        assert store.most == PARALLEL and replay.reads == 20
+        assert store.most == PARALLEL and reads.reads == 20
 
 
 async def test_failed_read() -> None:
@@ -71,11 +71,11 @@ async def test_failed_read() -> None:
     store.error = Unavailable("gone")
     store.go.set()
     async with asyncio.TaskGroup() as tasks:
-        replay = Replay(store, tasks.create_task)
-        results = await asyncio.gather(*(replay.events(1, 2, None, 5) for _ in range(3)), return_exceptions=True)
+        reads = SharedReads(store, tasks.create_task)
+        results = await asyncio.gather(*(reads.events(1, 2, None, 5) for _ in range(3)), return_exceptions=True)
         assert [type(result) for result in results] == [Unavailable] * 3
         store.error = None
-        assert await replay.events(1, 2, None, 5)
+        assert await reads.events(1, 2, None, 5)
 
 
 async def test_crowd_from_the_ring(start_hub, database: asyncpg.Connection) -> None:
@@ -91,7 +91,7 @@ async def test_crowd_from_the_ring(start_hub, database: asyncpg.Connection) -> N
         assert await asyncio.gather(*(come_back() for _ in range(50))) == [200] * 50
         metrics = await output("curl", "-s", address + "/metrics")
         assert re.search(r"^hub_log_reads_total 0.0$", metrics, re.MULTILINE)
-        assert hub.replay.reads == 0
+        assert hub.shared_reads.reads == 0
 
 
 async def test_crowd_from_the_log(start_hub, database: asyncpg.Connection) -> None:
@@ -107,7 +107,7 @@ async def test_crowd_from_the_log(start_hub, database: asyncpg.Connection) -> No
         everything = [str(number) for number in range(2, 3001)]
         assert await asyncio.gather(*(come_back() for _ in range(8))) == [everything] * 8
         # Six pages and a check of the cursor, each for the crowd or for a few that were out of step.
-        assert hub.replay.reads <= 8 * 7 / 2
+        assert hub.shared_reads.reads <= 8 * 7 / 2
 
 
 ROUNDS = 40  # of a thousand notes: more than the kernel's own buffers take
@@ -136,7 +136,7 @@ async def test_stalled_client(start_hub, database: asyncpg.Connection, path: str
             async with asyncio.timeout(10):
                 while hub.broadcaster.head < await database.fetchval("select max(seq) from note_event"):
                     await asyncio.sleep(0)
-            most = max(most, connection.buffered())
+            most = max(most, connection.unsent)
         # The page or the turn that went over the limit is the last that was written.
         assert 100_000 < most < 100_000 + 1_000_000
         narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)

@@ -8,8 +8,10 @@ import asyncpg
 import pytest
 
 from hub.errors import CommandError, Refused, Unavailable
+from hub.feed.ports import Draft, Placed
 from hub.feed.writer import CLOSING, DROPPED, Writer
-from hub.postgres.store import Draft, Placed, Store
+from hub.postgres.publisher import Publisher
+from hub.postgres.store import Store
 from hub.protocol import Ack, Error, Publish
 from tests.conftest import connect
 
@@ -189,9 +191,11 @@ async def test_a_constraint_of_the_owner(url: str, database: asyncpg.Connection)
     store, answers = Store(url, 2), Answers()
     await store.open()
     bodies = [f"n{number}" for number in range(40)] + ["rude"] + [f"m{number}" for number in range(40)]
-    async with running(store) as writer:
+    publisher = Publisher(store)
+    async with running(publisher) as writer:
         answers.submit(writer, *bodies)
         came = await answers.all(81)
+    await publisher.close()
     await store.close()
     (refused,) = (result for _, result in came if isinstance(result, Error))
     assert refused.code == "refused" and "polite" in refused.message and came[40] == ("rude", refused)

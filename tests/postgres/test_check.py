@@ -5,7 +5,7 @@ import pytest
 
 from hub.postgres import check
 from hub.postgres.check import Finding, log_state
-from hub.postgres.store import Health, Store
+from hub.postgres.store import LogState, Store
 
 SECOND = 1_000_000
 
@@ -104,8 +104,8 @@ def test_log_state() -> None:
         (clock + SECOND // 2, 0.5, [True, False]),
         (clock + 2 * SECOND, 0.99, [False, False]),
     ):
-        assert [finding.fine for finding in log_state(Health(last, usage), clock)] == fine
+        assert [finding.fine for finding in log_state(LogState(last, usage), clock)] == fine
     assert (
-        "pg_stat_activity" in log_state(Health(0, 0.75), clock)[1].text
-        and "75%" in log_state(Health(0, 0.75), clock)[1].text
+        "pg_stat_activity" in log_state(LogState(0, 0.75), clock)[1].text
+        and "75%" in log_state(LogState(0, 0.75), clock)[1].text
     )

@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from msgspec import Struct
 
 from hub.errors import CommandError
 from hub.protocol import (
     MAX_LENGTH,
     Ack,
-    Command,
     Error,
     History,
     Message,
@@ -25,9 +25,11 @@ from hub.protocol import (
     Publish,
     Subscribe,
     Unsubscribe,
-    codec,
+    mistakes,
 )
-from hub.protocol.codec import convert, decode_command, decode_message, encode
+from hub.protocol.codec import convert, decode_message, encode
+from hub.server.commands import KINDS
+from hub.server.commands import decode as decode_command
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 names = texts.map(lambda text: text.replace("\0", "")[:MAX_LENGTH]).filter(lambda text: text.strip())
@@ -61,7 +63,7 @@ def refusal(data: bytes) -> Error:
 
 
 @given(commands)
-def test_commands_round_trip(command: Command) -> None:
+def test_commands_round_trip(command: Struct) -> None:
     """Every valid command means the same after its way over the wire."""
     assert decode_command(encode(command)) == command
 
@@ -103,7 +105,7 @@ def test_anything_is_a_command_or_an_error(data: bytes) -> None:
     except CommandError as raised:
         error = raised.error
     if error is None:
-        assert isinstance(command, Command) and decode_command(encode(command)) == command
+        assert type(command) in KINDS and decode_command(encode(command)) == command
     else:
         assert error.code in ("invalid_json", "invalid_message") and not error.temporary
         assert error.message and error.hint
@@ -139,21 +141,21 @@ INVALID = [
     (bare(username=" "), f"The name {VISIBLE}", "."),
     (bare(body="a\0b"), f"The note {VISIBLE}", "."),
     (bare(topic="*"), "`topic` cannot be `*`", "Name one topic"),
-    (bare(body=5), "`body`: expected `str`, got `int`", codec.EXAMPLE),
-    (bare(body=None), "`body`: expected `str`, got `null`", codec.EXAMPLE),
-    (bare(colour="red"), "no field `colour`", codec.EXAMPLE),
-    (bare(type="nope"), "'nope' is no type of message", codec.COMMANDS),
-    (bare(type=3), "`type`: expected `str`", codec.EXAMPLE),
-    (b'{"username":"gb","id":7}', "`body` is missing", codec.EXAMPLE),
-    (b'{"type":"subscribe","id":7}', "`topic` is missing", codec.EXAMPLE),
-    (b'{"type":"subscribe","topic":"a","after":-1,"id":7}', "`after`: expected `int` >= 0", codec.EXAMPLE),
+    (bare(body=5), "`body`: expected `str`, got `int`", mistakes.EXAMPLE),
+    (bare(body=None), "`body`: expected `str`, got `null`", mistakes.EXAMPLE),
+    (bare(colour="red"), "no field `colour`", mistakes.EXAMPLE),
+    (bare(type="nope"), "'nope' is no type of message", "publish, subscribe, unsubscribe, history, ping"),
+    (bare(type=3), "`type`: expected `str`", mistakes.EXAMPLE),
+    (b'{"username":"gb","id":7}', "`body` is missing", mistakes.EXAMPLE),
+    (b'{"type":"subscribe","id":7}', "`topic` is missing", mistakes.EXAMPLE),
+    (b'{"type":"subscribe","topic":"a","after":-1,"id":7}', "`after`: expected `int` >= 0", mistakes.EXAMPLE),
     (
         b'{"type":"subscribe","topic":"a","after":9007199254740992,"id":7}',
         "`after`: expected `int` <= 900",
-        codec.EXAMPLE,
+        mistakes.EXAMPLE,
     ),
-    (b'{"type":"history","limit":1001,"id":7}', "`limit`: expected `int` <= 1000", codec.EXAMPLE),
-    (b'{"type":"history","before":0,"id":7}', "`before`: expected `int` >= 1", codec.EXAMPLE),
+    (b'{"type":"history","limit":1001,"id":7}', "`limit`: expected `int` <= 1000", mistakes.EXAMPLE),
+    (b'{"type":"history","before":0,"id":7}', "`before`: expected `int` >= 1", mistakes.EXAMPLE),
 ]
 
 
@@ -182,7 +184,7 @@ def test_invalid_messages(line: bytes, message: str, hint: str) -> None:
 def test_invalid_json(line: bytes) -> None:
     """What is no JSON, or no UTF-8, is told so, with an example of what to send."""
     error = refusal(line)
-    assert error.code == "invalid_json" and error.message and codec.EXAMPLE in error.hint
+    assert error.code == "invalid_json" and error.message and mistakes.EXAMPLE in error.hint
 
 
 @pytest.mark.parametrize("line", [b"[]", b'[{"type":"ping"}]', b"5", b"null", b'"hello"', b"true", b'["type"]'])
@@ -190,7 +192,7 @@ def test_not_an_object(line: bytes) -> None:
     """JSON that is no object is answered with an example of one."""
     error = refusal(line)
     assert (error.code, error.id) == ("invalid_message", None)
-    assert "expected `object`" in error.message and codec.EXAMPLE in error.hint
+    assert "expected `object`" in error.message and mistakes.EXAMPLE in error.hint
 
 
 @pytest.mark.parametrize(("id", "echoed"), [(7, 7), ("a", "a"), (True, None), (1.5, None), ([], None), (None, None)])
@@ -201,9 +203,9 @@ def test_id_is_echoed_where_it_could_be_read(id: object, echoed: object) -> None
 
 def test_the_example_is_valid() -> None:
     """The example in the hints is a command, and the types that they list are all there are."""
-    assert decode_command(codec.EXAMPLE.encode()) == Publish("gb", "Hello World!")
-    tags = [kind.__struct_config__.tag for kind in get_args(Command)]
-    assert ", ".join(map(str, tags)) == codec.COMMANDS
+    assert decode_command(mistakes.EXAMPLE.encode()) == Publish("gb", "Hello World!")
+    tags = [kind.__struct_config__.tag for kind in KINDS]
+    assert ", ".join(map(str, tags)) == "publish, subscribe, unsubscribe, history, ping"
 
 
 def test_defaults_are_not_sent() -> None:

@@ -11,9 +11,24 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.protocol import Ack, CaughtUp, Deleted, Error, Limits, Message, Note, Page, Pong, Reset, Status, Welcome
-from hub.protocol import formats as wire
+from hub.protocol import (
+    Ack,
+    CaughtUp,
+    Deleted,
+    Error,
+    Limits,
+    Message,
+    Note,
+    Page,
+    Pong,
+    Reset,
+    Status,
+    Welcome,
+    formats,
+    frames,
+)
 from hub.protocol.codec import decode_message, encode
+from hub.protocol.text import printable, text_line
 
 MOMENT = datetime(2022, 5, 3, 19, 20, 52, tzinfo=UTC)
 WELCOME = Welcome("notes.v1", "0", 9, ["a", "b"], Limits(1, 140, 2, 3, 4.0))
@@ -58,7 +73,7 @@ def parse(data: bytes) -> tuple[bytes, bytes]:
 def test_frame_lengths(length: int) -> None:
     """A frame states its length in the shortest of the three forms, and exactly."""
     payload = b"x" * length
-    assert parse(wire.frame(payload)) == (payload, b"")
+    assert parse(frames.frame(payload)) == (payload, b"")
 
 
 async def test_frames_are_understood(aiohttp_client) -> None:
@@ -69,7 +84,7 @@ async def test_frames_are_understood(aiohttp_client) -> None:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         assert request.transport
-        request.transport.write(b"".join(wire.frame(payload.encode()) for payload in payloads))
+        request.transport.write(b"".join(frames.frame(payload.encode()) for payload in payloads))
         await socket.receive()
         return socket
 
@@ -85,14 +100,14 @@ async def test_frames_are_understood(aiohttp_client) -> None:
 @pytest.mark.parametrize("message", ALL)
 def test_json_frame(message: Message) -> None:
     """The JSON frame of every message holds just that message."""
-    payload, rest = parse(wire.json_frame(message))
+    payload, rest = parse(formats.json_frame(message))
     assert decode_message(payload) == message and not rest
 
 
 @pytest.mark.parametrize("message", ALL)
 def test_ndjson(message: Message) -> None:
     """A message is one line of JSON; the greeting and the status are left out, a reader needs them not."""
-    line = wire.ndjson(message)
+    line = formats.ndjson(message)
     if isinstance(message, Welcome | Status):
         assert line == b""
     else:
@@ -110,7 +125,7 @@ def parse_sse(block: bytes) -> dict[str, str]:
 @pytest.mark.parametrize("message", ALL)
 def test_sse(message: Message, position: int | None) -> None:
     """Events reach onmessage, others their listener by name; the position, where there is one, is the id."""
-    fields = parse_sse(wire.sse(message, position))
+    fields = parse_sse(formats.sse(message, position))
     assert decode_message(fields["data"]) == message
     is_event = isinstance(message, Note | Deleted | Reset)
     assert fields.get("event") == (None if is_event else json.loads(encode(message))["type"])
@@ -119,14 +134,14 @@ def test_sse(message: Message, position: int | None) -> None:
 
 def test_sse_retry() -> None:
     """The greeting tells a browser to come back after a random time, so that not all come at once."""
-    times = {int(parse_sse(wire.sse(WELCOME))["retry"]) for _ in range(50)}
+    times = {int(parse_sse(formats.sse(WELCOME))["retry"]) for _ in range(50)}
     assert len(times) > 10 and min(times) >= 500 and max(times) <= 3000
 
 
 @given(st.lists(st.binary(), max_size=5))
 def test_chunks(parts: list[bytes]) -> None:
     """Chunks give back the data, and never an empty one, which would end the body."""
-    data, body = b"".join(wire.chunk(part) for part in parts), b""
+    data, body = b"".join(formats.chunk(part) for part in parts), b""
     while data:
         size, _, data = data.partition(b"\r\n")
         length = int(size, 16)
@@ -137,20 +152,20 @@ def test_chunks(parts: list[bytes]) -> None:
 
 def test_chunked_formats() -> None:
     """The chunked formats are the plain ones in a chunk, and nothing where those are nothing."""
-    assert wire.ndjson_chunk(note()) == wire.chunk(wire.ndjson(note()))
-    assert wire.sse_chunk(note()) == wire.chunk(wire.sse(note()))
-    assert wire.ndjson_chunk(Status(True)) == b""
+    assert formats.ndjson_chunk(note()) == formats.chunk(formats.ndjson(note()))
+    assert formats.sse_chunk(note()) == formats.chunk(formats.sse(note()))
+    assert formats.ndjson_chunk(Status(True)) == b""
 
 
 def test_text_line_of_a_note() -> None:
     """A note reads: when, where, who, what."""
-    assert wire.text_line(note()) == "19:20:52 #lobby gb: Hello World!"
+    assert text_line(note()) == "19:20:52 #lobby gb: Hello World!"
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_printable(text: str) -> None:
     """No text can leave its line, or give an order to a terminal."""
-    shown = wire.printable(text)
+    shown = printable(text)
     assert shown.splitlines() in ([], [shown])
     assert not any(ord(char) < 32 or 127 <= ord(char) < 160 for char in shown)
     assert not set("\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") & set(shown)
@@ -159,18 +174,18 @@ def test_printable(text: str) -> None:
 def test_printable_keeps_what_is_harmless() -> None:
     """Letters of any script and emoji stay; a line break and a tab stay visible as such."""
     for text in ("héllo wörld", "日本語", "שלום", "👩‍👩‍👧 ok"):
-        assert wire.printable(text) == text
-    assert wire.printable("a\r\nb\nc\td\x1b[31me") == "a ⏎ b ⏎ c d·[31me"
+        assert printable(text) == text
+    assert printable("a\r\nb\nc\td\x1b[31me") == "a ⏎ b ⏎ c d·[31me"
 
 
 @pytest.mark.parametrize("field", ["topic", "username", "body"])
 def test_text_line_is_harmless(field: str) -> None:
     """An escape, a line break or a bidi override in any field of a note or an error does not reach the terminal."""
     evil = "a\x1b[2J\x9b1m\r\nb\u202ec\u2028d\x07\b"
-    line = wire.text_line(note(**{field: evil}))
-    assert wire.printable(line) == line and "a·[2J·1m ⏎ b·c ⏎ d··" in line
+    line = text_line(note(**{field: evil}))
+    assert printable(line) == line and "a·[2J·1m ⏎ b·c ⏎ d··" in line
     for message in (Error("x", evil, evil), Deleted(1, 1, evil), msg_welcome(evil)):
-        assert wire.printable(wire.text_line(message)) == wire.text_line(message)
+        assert printable(text_line(message)) == text_line(message)
 
 
 def msg_welcome(topic: str) -> Welcome:
@@ -179,18 +194,18 @@ def msg_welcome(topic: str) -> Welcome:
 
 def test_text_lines_for_people() -> None:
     """Each message that concerns a person is one line that says so; an error starts with an exclamation mark."""
-    lines = {type(message).__name__: wire.text_line(message) for message in ALL}
+    lines = {type(message).__name__: text_line(message) for message in ALL}
     assert lines["Error"] == "! message hint"
     assert lines["Welcome"] == "* connected to #a #b at 9"
     assert lines["CaughtUp"] == "* up to date at 9; resume with after=9"
     assert lines["Deleted"] == "* note 1 was deleted from #lobby"
     assert "afresh at 9: why" in lines["Reset"]
-    assert lines["Page"].split("\n") == [wire.text_line(note())] * 2
-    assert wire.text_line(Status(True)) != wire.text_line(Status(False))
-    assert wire.text_line(Welcome("notes.v1", "0", 9, [], WELCOME.limits)) == "* connected to no topic at 9"
+    assert lines["Page"].split("\n") == [text_line(note())] * 2
+    assert text_line(Status(True)) != text_line(Status(False))
+    assert text_line(Welcome("notes.v1", "0", 9, [], WELCOME.limits)) == "* connected to no topic at 9"
 
 
 def test_text_frame() -> None:
     """A text frame is the line and its end; acks and pongs, of no interest to people, are no bytes at all."""
-    assert parse(wire.text_frame(note())) == (wire.text_line(note()).encode() + b"\n", b"")
-    assert wire.text_frame(Ack(1)) == wire.text_frame(Pong(1)) == b""
+    assert parse(formats.text_frame(note())) == (text_line(note()).encode() + b"\n", b"")
+    assert formats.text_frame(Ack(1)) == formats.text_frame(Pong(1)) == b""

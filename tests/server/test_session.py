@@ -87,7 +87,7 @@ async def test_gone_before_the_welcome(start_hub, database: asyncpg.Connection) 
             client.socket._response.close()
         (session,) = hub.connections
         async with asyncio.timeout(5):
-            while not session.gone():
+            while not session.gone:
                 await asyncio.sleep(0)
         hub.listener.ready.set()
         async with asyncio.timeout(5):

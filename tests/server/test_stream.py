@@ -215,7 +215,7 @@ async def test_a_reader_that_does_not_read(start_hub, database: asyncpg.Connecti
                 await asyncio.sleep(0)
             (connection,) = hub.connections
             while hub.connections:
-                assert connection.buffered() < 1_000_000
+                assert connection.unsent < 1_000_000
                 await asyncio.sleep(0.01)
             try:
                 rest = await reader.read()
