@@ -17,11 +17,11 @@ import click
 from hub.cli.options import main, options, run
 from hub.embedded import server as embedded
 from hub.embedded.files import binary
+from hub.errors import DatabaseError
 from hub.postgres import check, migrations
 from hub.postgres.notifications import CHANNEL
-from hub.postgres.pool import connect
+from hub.postgres.pool import connect, hub_errors
 from hub.postgres.store import Store
-from hub.server import app
 from hub.settings import Settings, unknown
 
 DATABASE = ("database_url", "data_dir")
@@ -29,14 +29,25 @@ PRUNE_BATCH = 10_000  # events that one statement trims
 
 
 @contextlib.asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[str]:
+    """The URL that the settings name; without one, that of the embedded Postgres, which runs for the block."""
+    if settings.database_url:
+        yield settings.database_url
+    else:
+        async with embedded.running(settings.data_path) as url:
+            yield url
+
+
+@contextlib.asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[tuple[str, asyncpg.Connection]]:
-    """The database's URL and one connection to it."""
-    async with app.database(settings) as url:
-        connection = await connect(url)
-        try:
-            yield url, connection
-        finally:
-            connection.terminate()
+    """The database's URL and one connection to it. Raises Unavailable and DatabaseError for what asyncpg raises."""
+    async with database(settings) as url:
+        with hub_errors():
+            connection = await connect(url)
+            try:
+                yield url, connection
+            finally:
+                connection.terminate()
 
 
 @main.command()
@@ -84,7 +95,7 @@ def listen(settings: Settings) -> None:
             )
             click.echo(f"Listening on {CHANNEL}; Ctrl-C ends.", err=True)
             await ended.wait()
-        raise OSError("Postgres ended the connection.")
+        raise DatabaseError("Postgres ended the connection.")
 
     run(work())
 

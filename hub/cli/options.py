@@ -12,19 +12,17 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import asyncpg
 import click
 import msgspec
 import structlog
 
 from hub import __version__
 from hub.errors import HubError, SettingsError
-from hub.postgres.pool import CONNECTION_ERRORS
 from hub.settings import Settings, environment_names, load, unknown
 
 log = structlog.get_logger()
 
-KNOWN_ERRORS = (HubError, asyncpg.PostgresError, *CONNECTION_ERRORS)
+KNOWN_ERRORS = (HubError, OSError)  # TimeoutError is an OSError
 
 
 def options(*fields: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

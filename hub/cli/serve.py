@@ -6,6 +6,7 @@ import structlog
 from hub.cli import clients as command_client
 from hub.cli import databases as command_database
 from hub.cli.options import main, options, run
+from hub.postgres import migrations
 from hub.server import app
 from hub.settings import Settings
 from hub.workers import supervisor as workers
@@ -33,8 +34,8 @@ def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> None:
     stop = worker.prepare()
-    async with app.database(settings) as url:
-        await worker.until(stop, app.migrate(url))
+    async with command_database.database(settings) as url:
+        await worker.until(stop, migrations.wait_and_migrate(url))
         if stop.is_set():
             return
         if settings.workers > 1:

@@ -12,21 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import structlog
 from aiohttp import web
 
-from hub.backoff import backoff
 from hub.delivery import outgoing as connection
 from hub.delivery.io_uring import Uring
-from hub.embedded import server as embedded
 from hub.feed.broadcaster import Broadcaster
 from hub.feed.shared_reads import Replay
 from hub.feed.writer import Writer
 from hub.page.assets import Assets
-from hub.postgres import migrations
 from hub.postgres.listener import Listener
-from hub.postgres.pool import CONNECTION_ERRORS, connect
 from hub.postgres.store import Store
 from hub.protocol import GOING_AWAY
 from hub.server import cors as origins
@@ -39,37 +34,6 @@ from hub.workers.sockets import BACKLOG
 log = structlog.get_logger()
 
 MAX_BODY = 64 << 10  # bytes of a POSTed note, generous for 280 characters
-NOT_MENDED_BY_WAITING = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
-
-
-@contextlib.asynccontextmanager
-async def database(settings: Settings) -> AsyncIterator[str]:
-    """The URL of the database to use: the one that is given, or that of an embedded Postgres, running meanwhile."""
-    if settings.database_url:
-        yield settings.database_url
-    else:
-        async with embedded.running(settings.data_path) as url:
-            yield url
-
-
-async def migrate(url: str) -> list[int]:
-    """Bring the schema up to date, waiting for as long as Postgres does not answer yet.
-
-    Raises asyncpg.PostgresError for what waiting does not mend, MigrationError for a file that failed.
-    """
-    for delay in backoff():
-        try:
-            database = await connect(url)
-            try:
-                return await migrations.migrate(database)
-            finally:
-                database.terminate()
-        except NOT_MENDED_BY_WAITING:
-            raise
-        except CONNECTION_ERRORS as error:
-            log.warning("waiting_for_database", reason=str(error) or type(error).__name__)
-            await asyncio.sleep(delay)
-    raise AssertionError("backoff never ends")
 
 
 @contextlib.asynccontextmanager
