@@ -3,6 +3,7 @@
 import msgspec
 import structlog
 
+from hub import process
 from hub.cli import clients as command_client
 from hub.cli import databases as command_database
 from hub.cli.options import main, options, run
@@ -10,7 +11,6 @@ from hub.postgres import migrations
 from hub.server import app
 from hub.settings import Settings
 from hub.workers import supervisor as workers
-from hub.workers import worker
 
 __all__ = ["command_client", "command_database", "main", "serve"]
 
@@ -33,9 +33,9 @@ def serve(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    stop = worker.prepare()
+    stop = process.prepare()
     async with command_database.database(settings) as url:
-        await worker.until(stop, migrations.wait_and_migrate(url))
+        await process.until(stop, migrations.wait_and_migrate(url))
         if stop.is_set():
             return
         if settings.workers > 1:

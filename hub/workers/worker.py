@@ -7,10 +7,8 @@ line: READY, or why it has failed. It ends when it is told to, and when whoever 
 
 import asyncio
 import contextlib
-import gc
 import os
 import shutil
-import signal
 import socket
 import sys
 import threading
@@ -18,20 +16,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-import click
 import msgspec
 import structlog
 
-from hub.cli.options import run, set_up_logging
+from hub import process
+from hub.errors import HubError
 from hub.server import app
 from hub.settings import Settings
 
 log = structlog.get_logger()
 
 READY = "ready"
-# A hub allocates much and makes few cycles: with Python's own thresholds a fifth of a busy hub's time went
-# into looking for them.
-GC_THRESHOLD = (50_000, 20, 50)
 
 
 class Orders(msgspec.Struct):
@@ -43,64 +38,31 @@ class Orders(msgspec.Struct):
     folder: str
 
 
-def prepare() -> asyncio.Event:
-    """Make the process fit to serve; the event is set once it is told to stop. Needs a running loop."""
-    allow_many_files()
-    gc.set_threshold(*GC_THRESHOLD)
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
-
-
-def allow_many_files() -> None:
-    """Every client is an open file: use what the system allows this process, not its lower default."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # where the hard limit is no number that may be set
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-async def until(stop: asyncio.Event, work: Any) -> None:
-    """Do the work, or give it up when told to stop."""
-    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
-    finally:
-        for each in (task, stopped):
-            each.cancel()
-
-
 def main() -> None:
     """Be a worker."""
     orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)
-    set_up_logging(orders.settings.log_level)
+    process.set_up_logging(orders.settings.log_level)
 
     def sign(_: Any, __: str, event: Any) -> Any:
         return {"worker": orders.number, **event}
 
     structlog.configure(processors=[sign, *structlog.get_config()["processors"]])
     try:
-        run(_work(orders))
-    except click.ClickException as error:
-        print(error.message, flush=True)
+        sys.exit(process.run(_work(orders)))
+    except HubError as error:
+        print(error, flush=True)
         sys.exit(1)
 
 
 async def _work(orders: Orders) -> None:
-    stop = prepare()
+    stop = process.prepare()
     loop = asyncio.get_running_loop()
     threading.Thread(target=_watch, args=(loop, stop, orders), daemon=True).start()
     settings = orders.settings
     sockets = [socket.socket(fileno=number) for number in orders.sockets]
     place = app.Place(sockets, Path(orders.folder), str(orders.number))
     async with app.serving(settings, settings.database_url, place) as (hub, _):
-        await until(stop, hub.listener.ready.wait())
+        await process.until(stop, hub.listener.ready.wait())
         if not stop.is_set():
             print(READY, flush=True)
         await stop.wait()
