@@ -6,10 +6,9 @@ ends the hub rather than leaving it half alive.
 
 import asyncio
 import contextlib
+import functools
 import socket
-from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
 import structlog
@@ -28,11 +27,10 @@ from hub.server import cors as origins
 from hub.server import health, metrics, routes
 from hub.server.context import Hub
 from hub.settings import Settings
-from hub.workers import stats as siblings
-from hub.workers.sockets import BACKLOG
 
 log = structlog.get_logger()
 
+BACKLOG = 4096  # connections that wait to be accepted: all clients of a hub may come back at once
 MAX_BODY = 64 << 10  # bytes of a POSTed note, generous for 280 characters
 
 
@@ -87,26 +85,12 @@ async def _part(name: str, work: Coroutine[Any, Any, None]) -> None:
         raise
 
 
-@dataclass
-class Place:
-    """Where one of several workers serves: on sockets that listen already, with a folder shared with its siblings."""
-
-    sockets: list[socket.socket]
-    folder: Path
-    name: str
-
-
-def application(hub: Hub, place: Place | None = None) -> web.Application:
-    """The HTTP application over a running hub."""
-
-    async def counts() -> dict[str, metrics.Counts]:
-        own = {place.name if place else "": metrics.counts(hub)}
-        return (await siblings.ask(place.folder) if place else {}) | own
-
+def application(hub: Hub, counting: metrics.Counting) -> web.Application:
+    """The HTTP application over a running hub; `counting` gives what ``/metrics`` shows."""
     allowed = hub.settings.origins
     app = web.Application(middlewares=[origins.middleware(allowed), routes.errors], client_max_size=MAX_BODY)
     app[routes.HUB] = hub
-    app[health.COUNTS] = counts
+    app[health.COUNTS] = counting
     app[routes.ASSETS] = assets = Assets()
     app.add_routes([*routes.routes, *health.routes, *assets.routes()])
     app.on_response_prepare.append(origins.headers(allowed))
@@ -125,21 +109,29 @@ async def farewell(app: web.Application) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings, url: str, place: Place | None = None) -> AsyncIterator[tuple[Hub, str]]:
-    """A hub that answers on its port, or at its place: the hub and its address. Raises OSError for a port in use."""
-    async with running(settings, url) as hub, contextlib.AsyncExitStack() as stack:
-        if place:
-            await stack.enter_async_context(siblings.telling(place.folder, place.name, lambda: metrics.counts(hub)))
+async def serving(
+    settings: Settings,
+    url: str,
+    sockets: Sequence[socket.socket] = (),
+    sharing: metrics.Sharing = metrics.alone,
+) -> AsyncIterator[tuple[Hub, str]]:
+    """A hub on the database at `url` that answers HTTP: the hub and its address.
+
+    It serves on `sockets`, which listen already, or else on the settings' host and port. `sharing` makes the function
+    that counts for ``/metrics``. Raises OSError when the port is taken.
+    """
+    async with running(settings, url) as hub, sharing(functools.partial(metrics.counts, hub)) as counting:
         runner = web.AppRunner(
-            application(hub, place), access_log=None, shutdown_timeout=settings.shutdown_timeout, handle_signals=False
+            application(hub, counting),
+            access_log=None,
+            shutdown_timeout=settings.shutdown_timeout,
+            handle_signals=False,
         )
         await runner.setup()
         try:
-            sites: list[web.BaseSite] = (
-                [web.SockSite(runner, each, backlog=BACKLOG) for each in place.sockets]
-                if place
-                else [web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)]
-            )
+            sites: list[web.BaseSite] = [web.SockSite(runner, each, backlog=BACKLOG) for each in sockets]
+            if not sites:
+                sites = [web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)]
             for site in sites:
                 await site.start()
             yield hub, address_of(*runner.addresses[0][:2])
@@ -148,5 +140,5 @@ async def serving(settings: Settings, url: str, place: Place | None = None) -> A
 
 
 def address_of(host: str, port: int) -> str:
-    """The URL of what listens there."""
+    """The URL of a hub that listens on this host and port."""
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"

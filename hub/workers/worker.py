@@ -1,12 +1,13 @@
-"""One process that serves: alone, or as one of the workers that `workers` starts (``python -m hub.worker``).
+"""One worker process, as the supervisor starts it (``python -m hub.workers.worker``).
 
-Owns what serving asks of the process itself: its limit of open files, its garbage collection, its
-signals. A worker gets its orders as a line on standard input and answers on standard output with one
-line: READY, or why it has failed. It ends when it is told to, and when whoever started it is gone.
+Owns the line between supervisor and worker: a worker reads its Orders as one line of JSON from standard input, and
+writes one line to standard output, which is READY or the reason why it fails. It ends when it is told to, and when the
+supervisor is gone. The hub itself is `hub.server.app`'s.
 """
 
 import asyncio
 import contextlib
+import functools
 import os
 import shutil
 import socket
@@ -23,6 +24,7 @@ from hub import process
 from hub.errors import HubError
 from hub.server import app
 from hub.settings import Settings
+from hub.workers import stats
 
 log = structlog.get_logger()
 
@@ -30,16 +32,16 @@ READY = "ready"
 
 
 class Orders(msgspec.Struct):
-    """What a worker is told: who it is, the listening sockets that it inherits, the folder shared with its siblings."""
+    """What the supervisor tells a worker."""
 
     settings: Settings
-    number: int
-    sockets: list[int]
-    folder: str
+    number: int  # from 1; it names the worker in logs and metrics
+    sockets: list[int]  # file numbers of the listening sockets that it inherits
+    folder: str  # where the workers' sockets for counts are
 
 
 def main() -> None:
-    """Be a worker."""
+    """Serve as a worker until told to stop."""
     orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)
     process.set_up_logging(orders.settings.log_level)
 
@@ -57,11 +59,11 @@ def main() -> None:
 async def _work(orders: Orders) -> None:
     stop = process.prepare()
     loop = asyncio.get_running_loop()
-    threading.Thread(target=_watch, args=(loop, stop, orders), daemon=True).start()
+    threading.Thread(target=_end_with_supervisor, args=(loop, stop, orders), daemon=True).start()
     settings = orders.settings
     sockets = [socket.socket(fileno=number) for number in orders.sockets]
-    place = app.Place(sockets, Path(orders.folder), str(orders.number))
-    async with app.serving(settings, settings.database_url, place) as (hub, _):
+    sharing = functools.partial(stats.shared, Path(orders.folder), str(orders.number))
+    async with app.serving(settings, settings.database_url, sockets, sharing) as (hub, _):
         await process.until(stop, hub.listener.ready.wait())
         if not stop.is_set():
             print(READY, flush=True)
@@ -69,12 +71,15 @@ async def _work(orders: Orders) -> None:
         log.info("stopping")
 
 
-def _watch(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, orders: Orders) -> None:
-    """Wait for the end of standard input, which is the end of whoever started us; then end too, even if hung."""
-    # A thread, since a signal at the parent's death exists on Linux only and could not be both gentle and sure.
+def _end_with_supervisor(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, orders: Orders) -> None:
+    """Wait for the end of standard input, which means that the supervisor is gone, then end this process, even if hung.
+
+    A thread does this, since the signal at a parent's death (prctl(2)) exists on Linux only, and one signal cannot both
+    ask gently and make sure.
+    """
     while os.read(0, 1):
         pass
-    with contextlib.suppress(RuntimeError):  # the loop is closed: we are ending already
+    with contextlib.suppress(RuntimeError):  # the loop is closed, so the process is ending already
         loop.call_soon_threadsafe(stop.set)
     shutil.rmtree(orders.folder, ignore_errors=True)
     time.sleep(patience(orders.settings))
@@ -82,7 +87,10 @@ def _watch(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, orders: Orders)
 
 
 def patience(settings: Settings) -> float:
-    """Seconds after which a worker that was told to stop has hung: its writes and its clients have their time each."""
+    """Seconds after which a worker that was told to stop counts as hung.
+
+    Its last writes and its clients may take `shutdown_timeout` each.
+    """
     return 2 * settings.shutdown_timeout + 5
 
 
