@@ -119,6 +119,7 @@ class Supervisor:
         await asyncio.gather(*(worker.end(patience(self._settings)) for worker in self._all))
 
     async def _keep(self, number: int) -> None:
+        """Start a worker, and another one whenever it is lost; wait between those that fail one after the other."""
         async with self._changing[number]:
             worker = self._serving[number] = await self._start(number)
             if reason := await worker.failure():
@@ -127,8 +128,8 @@ class Supervisor:
         while True:
             status = await worker.process.wait()
             async with self._changing[number]:
-                if self._serving[number] is not worker:
-                    worker = self._serving[number]
+                if self._serving[number] is not worker:  # it was replaced
+                    worker, reason = self._serving[number], ""
                     continue
                 self._all.discard(worker)
                 log.warning("worker_lost", worker=number, pid=worker.process.pid, status=status)
