@@ -1,37 +1,38 @@
-"""What all commands of ``notes-hub`` share: options made from the settings, logging, errors in one line.
+"""Command-line options made from the settings.
 
-Owns the click group. Every failure that a person can cause or mend ends in one line and a non-zero
-exit, never a traceback.
+Owns the decorator `options`, which gives a command one option for each setting that it uses. A new field of `Settings`
+is an option of ``notes-hub serve`` without a change here. Values and their checks are `hub.settings`'s.
 """
 
 import functools
 import os
-import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import click
 import msgspec
 import structlog
 
-from hub import __version__, process
-from hub.errors import HubError, SettingsError
+from hub import process
+from hub.cli.run import errors_in_one_line
 from hub.settings import Settings, environment_names, load, unknown
 
 log = structlog.get_logger()
 
 
 def options(*fields: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command the options of these settings (none named: of all), and call it with the Settings."""
+    """Give a command the options of these settings, or of all when none is named; `log_level` is always among them.
+
+    The command's function is called with the Settings first, after logging is set up. A wrong value ends the command
+    with one line (click.ClickException); a misspelt variable of the environment is logged.
+    """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def command(**given: Any) -> Any:
             values = {name: given.pop(name, None) for name in Settings.__struct_fields__}
-            try:
+            with errors_in_one_line():
                 settings = load(os.environ, values)
-            except SettingsError as error:
-                raise click.ClickException(str(error)) from error
             process.set_up_logging(settings.log_level)
             for name in unknown(os.environ):
                 log.warning("unknown_setting", variable=name)
@@ -53,24 +54,3 @@ def _option(field: msgspec.structs.FieldInfo) -> Callable[[Any], Any]:
     default = str(field.default).lower() if isinstance(field.default, bool) else field.default
     shown = f"  [{', '.join(environment_names(field.name))}; default: {'none' if default == '' else default}]"
     return click.option("--" + field.name.replace("_", "-"), field.name, metavar="VALUE", help=description + shown)
-
-
-def run(work: Coroutine[Any, Any, int | None]) -> None:
-    """Run a command's work to its end and exit with its status; a known failure becomes one line and status 1."""
-    try:
-        status = process.run(work)
-    except HubError as error:
-        raise click.ClickException(str(error)) from error
-    sys.exit(status)
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="notes-hub")
-def main() -> None:
-    """Notes committed to Postgres reach every browser, terminal and script at once.
-
-    \b
-    notes-hub serve                          run the hub on http://127.0.0.1:8080
-    notes-hub post -u gb "Hello World!"      add a note through it
-    notes-hub psql                           open the database
-    """
