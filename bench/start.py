@@ -13,7 +13,7 @@ from bench import usage
 from bench.parts import embedded_database, row
 
 ROUNDS = 5
-IMPORT = "import hub.cli"
+IMPORT = "import hub.cli.serve"
 
 
 async def run(full: bool = False) -> None:

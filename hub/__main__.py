@@ -1,5 +1,5 @@
-"""Runs the command: ``python -m hub``."""
+"""Runs the command ``notes-hub`` as ``python -m hub``."""
 
-from hub.cli.serve import main
+from hub.cli import main
 
 main(prog_name="notes-hub")

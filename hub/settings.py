@@ -1,8 +1,10 @@
-"""What a hub can be told, and where its files are.
+"""The settings of a hub, and where its files are.
 
-Owns the one Settings struct: its fields are the command-line options (``--ring-bytes``) and the
-environment (``HUB_RING_BYTES``, and for three of them the names that hosting platforms use). Reads
-nothing else and opens nothing.
+Owns the one Settings struct. Each field is a command-line option (``--ring-bytes``) and a variable of the environment
+(``HUB_RING_BYTES``); two fields have a second variable, with the name that hosting platforms use. This module gets both
+as arguments, reads nothing else and opens nothing.
+
+To add a setting, add a field here: its option, its variable, its check and its help follow.
 """
 
 from collections.abc import Mapping
@@ -15,7 +17,7 @@ from msgspec import Meta, Struct
 from hub.errors import SettingsError
 
 PACKAGE = Path(__file__).parent
-# In a checkout the folders stand beside the package, in an installed wheel inside it.
+# In a checkout these folders stand beside the package, in an installed wheel they are inside it.
 SQL_DIR, WEB_DIR = (folder if (folder := PACKAGE / name).is_dir() else PACKAGE.parent / name for name in ("sql", "web"))
 
 ALIASES = {"port": "PORT", "database_url": "DATABASE_URL"}
@@ -79,14 +81,15 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 def environment_names(field: str) -> list[str]:
-    """The variables that set a field, the strongest first."""
+    """The variables that set a field; the first one that is set counts."""
     return [f"HUB_{field.upper()}"] + ([ALIASES[field]] if field in ALIASES else [])
 
 
 def load(environ: Mapping[str, str], options: Mapping[str, Any]) -> Settings:
-    """Settings from the environment and, stronger, from command-line options (None: not given).
+    """Make settings from the environment and from command-line options, by field; an option wins over a variable.
 
-    Raises SettingsError with a line for a person. A variable that is set but empty counts as not given.
+    An option that is None and a variable that is empty count as not given. Raises SettingsError, whose message names
+    the option or variable, its value, and what was expected.
     """
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -103,7 +106,7 @@ def load(environ: Mapping[str, str], options: Mapping[str, Any]) -> Settings:
 
 
 def unknown(environ: Mapping[str, str]) -> list[str]:
-    """Variables that look like settings and are none: worth a warning, since one may be misspelt."""
+    """The variables that look like settings and are none; they may be misspelt, so they deserve a warning."""
     known = {"HUB_URL"} | {name for field in Settings.__struct_fields__ for name in environment_names(field)}
     return sorted(name for name in environ if name.startswith("HUB_") and name not in known)
 

@@ -1,6 +1,6 @@
 """The commands that use a hub as any client does.
 
-Owns ``post``, ``tail`` and ``chat``; what the latter two show is `terminal`'s.
+Owns ``post`` and ``tail``; the lines that ``tail`` prints are `terminal`'s.
 """
 
 import sys
@@ -10,17 +10,18 @@ import click
 import msgspec
 
 from hub.cli import terminal
-from hub.cli.options import main, run
+from hub.cli.run import run
 from hub.errors import CommandError
 from hub.protocol import LOBBY, MAX_PAGE, Publish
 from hub.protocol.codec import convert, encode
 
+TIMEOUT = aiohttp.ClientTimeout(15)  # seconds for a hub to save a note and to answer
 URL = click.option(
     "--url", envvar="HUB_URL", default="http://127.0.0.1:8080", help="The hub.  [HUB_URL]", show_default=True
 )
 
 
-@main.command()
+@click.command()
 @click.argument("body", required=False)
 @click.option("-u", "--username", envvar="USER", default="anonymous", help="Who writes.  [USER]", show_default=True)
 @click.option("-t", "--topic", default=None, help="Where to.  [default: lobby]")
@@ -42,27 +43,26 @@ def post(body: str | None, username: str, topic: str | None, key: str | None, ur
         note = convert(fields, Publish)
     except CommandError as error:
         raise click.ClickException(f"{error.error.message} {error.error.hint}") from error
+    run(_post(url, note))
 
-    async def work() -> None:
-        try:
-            async with (
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(15)) as http,
-                http.post(
-                    url.rstrip("/") + "/notes", data=encode(note), headers={"Content-Type": "application/json"}
-                ) as reply,
-            ):
-                answer = await reply.text()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise click.ClickException(f"No hub answers at {url}: {error}. Start one with: notes-hub serve") from error
-        if reply.status == 201:
-            click.echo(answer, nl=False)
-        else:
-            raise click.ClickException(_explained(answer, reply.status))
 
-    run(work())
+async def _post(url: str, note: Publish) -> None:
+    headers = {"Content-Type": "application/json"}
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=TIMEOUT) as http,
+            http.post(url.rstrip("/") + "/notes", data=encode(note), headers=headers) as reply,
+        ):
+            answer = await reply.text()
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise click.ClickException(f"No hub answers at {url}: {error}. Start one with: notes-hub serve") from error
+    if reply.status != 201:
+        raise click.ClickException(_explained(answer, reply.status))
+    click.echo(answer, nl=False)
 
 
 def _explained(answer: str, status: int) -> str:
+    """What an answer that is no success says to a person."""
     try:
         error = msgspec.json.decode(answer)
         return f"{error['message']} {error['hint']}"
@@ -70,7 +70,7 @@ def _explained(answer: str, status: int) -> str:
         return f"The hub answered with status {status}."
 
 
-@main.command()
+@click.command()
 @click.option(
     "-t", "--topic", "topics", multiple=True, default=[LOBBY], help="What to follow, often if need be; * is all."
 )
@@ -91,31 +91,3 @@ def tail(topics: tuple[str, ...], after: int | None, last: int | None, as_json: 
       notes-hub tail -t '*' --json >> notes.ndjson
     """
     run(terminal.tail(url, topics, after, last, as_json))
-
-
-@main.command()
-@click.option("-u", "--username", envvar="USER", default="anonymous", help="Your name.  [USER]", show_default=True)
-@click.option("-t", "--topic", default=LOBBY, help="Where.", show_default=True)
-@click.option(
-    "--last", type=click.IntRange(1, MAX_PAGE), default=20, help="How many notes to begin with.", show_default=True
-)
-@URL
-def chat(username: str, topic: str, last: int, url: str) -> None:
-    """Chat in the terminal.
-
-    Notes come above, what one types stays below.
-
-    \b
-    Example:
-      notes-hub chat -u gb -t lobby
-    """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise click.ClickException("chat needs a terminal; in a pipe use `notes-hub post` and `notes-hub tail`")
-
-    async def work() -> int:
-        unsaved = await terminal.chat(url, username, topic, last)
-        for body in unsaved:
-            click.echo(f"not saved: {body}", err=True)
-        return 1 if unsaved else 0
-
-    run(work())

@@ -1,6 +1,8 @@
 """The commands that work on the database itself, with or without a hub.
 
-Owns ``migrate``, ``listen``, ``database-url``, ``psql``, ``check`` and ``prune``.
+Owns ``migrate``, ``listen``, ``database-url``, ``psql``, ``check`` and ``prune``, and the choice of the database for
+``serve``. All SQL is `hub.postgres`'s. `hub.embedded` is imported where it is used: it needs Linux or macOS, and a
+command that is given a database does not.
 """
 
 import asyncio
@@ -14,14 +16,14 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import click
 
-from hub.cli.options import main, options, run
-from hub.embedded import server as embedded
-from hub.embedded.files import binary
-from hub.postgres import check, migrations
+from hub.cli.options import options
+from hub.cli.run import errors_in_one_line, run
+from hub.errors import DatabaseError
+from hub.postgres import check as checks
+from hub.postgres import migrations
 from hub.postgres.notifications import CHANNEL
-from hub.postgres.pool import connect
+from hub.postgres.pool import connect, hub_errors
 from hub.postgres.store import Store
-from hub.server import app
 from hub.settings import Settings, unknown
 
 DATABASE = ("database_url", "data_dir")
@@ -29,17 +31,33 @@ PRUNE_BATCH = 10_000  # events that one statement trims
 
 
 @contextlib.asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[str]:
+    """The URL that the settings name; without one, the URL of the embedded Postgres, which runs during the block.
+
+    Raises EmbeddedError when that cannot run.
+    """
+    if settings.database_url:
+        yield settings.database_url
+        return
+    from hub.embedded import running
+
+    async with running(settings.data_path) as url:
+        yield url
+
+
+@contextlib.asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[tuple[str, asyncpg.Connection]]:
-    """The database's URL and one connection to it."""
-    async with app.database(settings) as url:
-        connection = await connect(url)
-        try:
-            yield url, connection
-        finally:
-            connection.terminate()
+    """The database's URL and one connection to it. What asyncpg raises becomes Unavailable or DatabaseError."""
+    async with database(settings) as url:
+        with hub_errors():
+            connection = await connect(url)
+            try:
+                yield url, connection
+            finally:
+                connection.terminate()
 
 
-@main.command()
+@click.command()
 @options(*DATABASE)
 def migrate(settings: Settings) -> None:
     """Bring the database to this schema.
@@ -61,7 +79,7 @@ def migrate(settings: Settings) -> None:
     run(work())
 
 
-@main.command()
+@click.command()
 @options(*DATABASE)
 def listen(settings: Settings) -> None:
     """Print notifications of Postgres itself.
@@ -84,12 +102,12 @@ def listen(settings: Settings) -> None:
             )
             click.echo(f"Listening on {CHANNEL}; Ctrl-C ends.", err=True)
             await ended.wait()
-        raise OSError("Postgres ended the connection.")
+        raise DatabaseError("Postgres ended the connection.")
 
     run(work())
 
 
-@main.command("database-url")
+@click.command("database-url")
 @options(*DATABASE)
 def database_url(settings: Settings) -> None:
     """Print the URL of the database.
@@ -100,13 +118,18 @@ def database_url(settings: Settings) -> None:
     Example:
       psql "$(notes-hub database-url)"
     """
-    url = settings.database_url or embedded.database_url(settings.data_path)
-    if not settings.database_url and not embedded.is_running(settings.data_path):
-        click.echo("It does not run now; `notes-hub serve` starts it.", err=True)
-    click.echo(url)
+    if settings.database_url:
+        click.echo(settings.database_url)
+        return
+    with errors_in_one_line():
+        from hub import embedded
+
+        if not embedded.is_running(settings.data_path):
+            click.echo("It does not run now; `notes-hub serve` starts it.", err=True)
+        click.echo(embedded.database_url(settings.data_path))
 
 
-@main.command(context_settings={"ignore_unknown_options": True})
+@click.command(context_settings={"ignore_unknown_options": True})
 @options(*DATABASE)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def psql(settings: Settings, arguments: tuple[str, ...]) -> None:
@@ -119,7 +142,9 @@ def psql(settings: Settings, arguments: tuple[str, ...]) -> None:
     """
 
     async def work() -> int:
-        # psql itself ends a query at Ctrl-C; the signal must not end us, nor the server that we may have started.
+        from hub.embedded import binary
+
+        # At Ctrl-C psql ends a query. The signal must end neither this process nor a Postgres that it has started.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         async with connected(settings) as (url, connection):
             await migrations.migrate(connection)
@@ -134,9 +159,9 @@ def psql(settings: Settings, arguments: tuple[str, ...]) -> None:
     run(work())
 
 
-@main.command("check")
+@click.command()
 @options(*DATABASE)
-def check_database(settings: Settings) -> None:
+def check(settings: Settings) -> None:
     """Say what is wrong with the database.
 
     Looks at the settings too; exits with 1 if anything is wrong.
@@ -153,10 +178,10 @@ def check_database(settings: Settings) -> None:
             store = Store(url, 1)
             await store.open()
             try:
-                found = await check.run(connection, store)
+                found = await checks.run(connection, store)
             finally:
                 await store.close()
-        found += [check.Finding(False, f"{name} is set but is no setting.") for name in unknown(os.environ)]
+        found += [checks.Finding(False, f"{name} is set but is no setting.") for name in unknown(os.environ)]
         for finding in found:
             click.echo(f"{'ok ' if finding.fine else '!! '} {finding.text}")
         return 0 if all(finding.fine for finding in found) else 1
@@ -164,7 +189,7 @@ def check_database(settings: Settings) -> None:
     run(work())
 
 
-@main.command()
+@click.command()
 @click.option("--older-than", "age", required=True, metavar="AGE", help="Such as 90d, 12h or 30m.")
 @options(*DATABASE)
 def prune(settings: Settings, age: str) -> None:

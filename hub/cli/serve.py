@@ -1,22 +1,27 @@
-"""The command ``notes-hub``: gathers all commands, and is itself ``serve``."""
+"""The command ``serve``.
 
+Owns the order of a start: signals, database, schema, then one hub in this process or a supervisor with its workers.
+"""
+
+import asyncio
+
+import click
 import msgspec
 import structlog
 
-from hub.cli import clients as command_client
-from hub.cli import databases as command_database
-from hub.cli.options import main, options, run
+from hub import process
+from hub.cli.databases import database
+from hub.cli.options import options
+from hub.cli.run import run
+from hub.postgres import migrations
 from hub.server import app
 from hub.settings import Settings
-from hub.workers import supervisor as workers
-from hub.workers import worker
-
-__all__ = ["command_client", "command_database", "main", "serve"]
+from hub.workers import supervisor
 
 log = structlog.get_logger()
 
 
-@main.command()
+@click.command()
 @options()
 def serve(settings: Settings) -> None:
     """Run the hub.
@@ -32,15 +37,19 @@ def serve(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    stop = worker.prepare()
-    async with app.database(settings) as url:
-        await worker.until(stop, app.migrate(url))
+    stop = process.prepare()
+    async with database(settings) as url:
+        await process.until(stop, migrations.wait_and_migrate(url))
         if stop.is_set():
             return
         if settings.workers > 1:
-            await workers.serve(msgspec.structs.replace(settings, database_url=url), stop)
-            return
-        async with app.serving(settings, url) as (_, address):
-            log.info("serving", address=address, websocket=address.replace("http", "ws", 1) + "/ws")
-            await stop.wait()
-            log.info("stopping")
+            await supervisor.serve(msgspec.structs.replace(settings, database_url=url), stop)
+        else:
+            await _serve_alone(settings, url, stop)
+
+
+async def _serve_alone(settings: Settings, url: str, stop: asyncio.Event) -> None:
+    async with app.serving(settings, url) as (_, address):
+        log.info("serving", address=address, websocket=address.replace("http", "ws", 1) + "/ws")
+        await stop.wait()
+        log.info("stopping")

@@ -1,6 +1,7 @@
-"""The data folder of the embedded Postgres: made, recognised, and free of an earlier server.
+"""The data folder of the embedded Postgres.
 
-Owns what must be true of it before a server starts; the server itself is `embedded`'s.
+Owns what must be true of the folder before a server starts: it exists, it is of this version, and no earlier server
+uses it. It never starts the server itself; `server` does.
 """
 
 import asyncio
@@ -29,10 +30,13 @@ INITDB = (
 
 
 class Cluster(Programs):
-    """The folder, and the programs on it."""
+    """One data folder and the programs that work on it."""
 
     async def wait_for_previous(self) -> None:
-        """The Postgres of an owner that was killed may still be shutting down."""
+        """Wait for the Postgres of an owner that was killed, which may still be shutting down.
+
+        Raises EmbeddedError after PREVIOUS_SECONDS.
+        """
         give_up = time.monotonic() + PREVIOUS_SECONDS
         while (pid := self.recorded_pid()) and is_postmaster(pid, self.pgdata):
             if time.monotonic() > give_up:
@@ -42,7 +46,10 @@ class Cluster(Programs):
             await asyncio.sleep(0.02)
 
     async def create(self, uid: int, *options: str) -> None:
-        """Make the cluster in a folder beside, then rename: a start killed half-way leaves nothing in the way."""
+        """Make the cluster in a temporary folder and rename it, so that a start that is killed half-way leaves no half.
+
+        `uid` is the user who owns the files; the options are initdb's. Raises EmbeddedError.
+        """
         for leftover in self.data_dir.glob("initdb-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         new = Path(tempfile.mkdtemp(prefix="initdb-", dir=self.data_dir))
@@ -64,7 +71,10 @@ class Cluster(Programs):
             shutil.rmtree(new, ignore_errors=True)
 
     async def check_version(self) -> None:
-        """Only its own major version reads a data folder (Postgres manual, "Upgrading a PostgreSQL Cluster")."""
+        """Raise EmbeddedError unless the folder is of this Postgres's major version.
+
+        No other version reads it (Postgres manual, "Upgrading a PostgreSQL Cluster").
+        """
         file = self.pgdata / "PG_VERSION"
         if not file.exists():
             raise EmbeddedError(f"{self.pgdata} is no Postgres data folder: move it away or choose another --data-dir")

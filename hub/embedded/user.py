@@ -1,13 +1,14 @@
-"""As whom the embedded Postgres runs: it refuses to be root.
+"""The user as whom the embedded Postgres runs, since it refuses to run as root.
 
-Owns the choice of a user and what a child does between fork and exec to become it and to end with
-its parent. Never changes this process's own user.
+Owns the choice of that user, and what a child process does between fork and exec to become it and to end with its
+parent. It never changes the user of this process.
 """
 
 import contextlib
 import ctypes
 import functools
 import os
+import pwd
 import signal
 import stat
 import subprocess
@@ -18,27 +19,25 @@ from pathlib import Path
 from hub.embedded.files import binary
 from hub.errors import EmbeddedError
 
-if sys.platform != "win32":
-    import pwd
-
-    _libc = ctypes.CDLL(None, use_errno=True)
-
 CLONE_NEWUSER, PR_SET_PDEATHSIG = 0x10000000, 1  # <linux/sched.h>, <linux/prctl.h>
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def identity(data_dir: Path, owner: int) -> tuple[int, Callable[[], None]]:
-    """Who runs Postgres, which refuses to be root: the owner that its files need, and how the child becomes it."""
+    """The user for Postgres: the number of the user who must own its files, and what a child calls to become that user.
+
+    `owner` is the user who owns the files now. Raises EmbeddedError when no user can do it.
+    """
     if os.geteuid() != 0:
         return os.geteuid(), lambda: None
     candidates: list[tuple[int, Callable[[], None]]] = []
-    with contextlib.suppress(KeyError):  # a user's folder, or nobody's from an earlier start, stays theirs
+    with contextlib.suppress(KeyError):  # a user may have no entry in /etc/passwd
+        # A folder keeps its owner, unless that is root: a user, or `nobody` from an earlier start as root.
         user = pwd.getpwuid(owner) if owner else pwd.getpwnam("nobody")
-        # Postgres looks its user up by number, so the namespace calls root by a number that /etc/passwd knows.
-        candidates = (
-            [(0, functools.partial(_enter_user_namespace, user.pw_uid))]
-            if not owner and sys.platform == "linux"
-            else []
-        )
+        # Postgres looks its user up by number, so inside the namespace root has a number that /etc/passwd knows.
+        if not owner and sys.platform == "linux":
+            candidates.append((0, functools.partial(_enter_user_namespace, user.pw_uid)))
         candidates.append((user.pw_uid, functools.partial(switch_user, user.pw_uid, user.pw_gid)))
     for uid, become in candidates:
         before = data_dir.stat()
@@ -55,6 +54,7 @@ def identity(data_dir: Path, owner: int) -> tuple[int, Callable[[], None]]:
 
 
 def _reaches(become: Callable[[], None], data_dir: Path) -> bool:
+    """Whether that user can enter the folder and run Postgres."""
     probe = ["/bin/sh", "-c", 'cd "$0" && exec "$1" -V', str(data_dir), str(binary("postgres"))]
     with contextlib.suppress(subprocess.SubprocessError):
         return subprocess.run(probe, check=False, preexec_fn=become, cwd="/", capture_output=True).returncode == 0
@@ -62,30 +62,33 @@ def _reaches(become: Callable[[], None], data_dir: Path) -> bool:
 
 
 def give(folder: Path, uid: int) -> None:
-    """Postgres insists on owning its data folder."""
+    """Make `uid` the owner of the folder and all in it, as Postgres demands of its data folder."""
     if folder.stat().st_uid != uid:
         for path in (folder, *folder.rglob("*")):
             os.chown(path, uid, -1, follow_symlinks=False)
 
 
 def before_exec(become: Callable[[], None], death_signal: signal.Signals | None, parent: int) -> None:
-    """Become the user and, where the kernel can do it, get a signal when the parent dies (prctl(2))."""
+    """Become the user and, where the kernel can do it, ask for a signal when `parent` dies (prctl(2))."""
     become()
     if death_signal is not None:
         _libc.prctl(PR_SET_PDEATHSIG, death_signal)  # a change of credentials clears it, so it comes last
-        if os.getppid() != parent:  # died before the call
+        if os.getppid() != parent:  # it died before the call
             os._exit(1)
 
 
 def switch_user(uid: int, gid: int) -> None:
-    """Be another user for good, without root's groups."""
+    """Become another user for good, and leave root's groups."""
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
 
 
 def _enter_user_namespace(uid: int) -> None:
-    """Be `uid` without any right of root, while files stay root's (user_namespaces(7)). Python 3.12 has os.unshare."""
+    """Become `uid` without any right of root, while files still belong to root (user_namespaces(7)).
+
+    Python 3.12 and later have os.unshare.
+    """
     maps = {"uid_map": f"{uid} {os.geteuid()} 1", "setgroups": "deny", "gid_map": f"{uid} {os.getegid()} 1"}
     if _libc.unshare(CLONE_NEWUSER):
         raise OSError(ctypes.get_errno(), "unshare")

@@ -4,12 +4,15 @@ Owns the numbered files in ``sql/`` and the table that remembers which of them r
 forward, runs each file in a transaction of its own, and never touches rows beyond what a file says.
 """
 
+import asyncio
 from pathlib import Path
 
 import asyncpg
 import structlog
 
-from hub.errors import MigrationError
+from hub.backoff import backoff
+from hub.errors import MigrationError, Unavailable
+from hub.postgres.pool import connect, hub_errors
 from hub.settings import SQL_DIR
 
 log = structlog.get_logger()
@@ -38,6 +41,26 @@ async def migrate(connection: asyncpg.Connection, folder: Path = SQL_DIR) -> lis
     finally:
         if not connection.is_closed():
             await connection.execute("select pg_advisory_unlock($1)", LOCK)
+
+
+async def wait_and_migrate(url: str) -> list[int]:
+    """Wait for as long as Postgres does not answer, then apply what is missing and return those versions.
+
+    Raises DatabaseError for what waiting does not mend, such as a wrong password, and MigrationError for a file that
+    fails.
+    """
+    for delay in backoff():
+        try:
+            with hub_errors():
+                connection = await connect(url)
+                try:
+                    return await migrate(connection)
+                finally:
+                    connection.terminate()
+        except (Unavailable, OSError) as error:
+            log.warning("waiting_for_database", reason=str(error) or type(error).__name__)
+            await asyncio.sleep(delay)
+    raise AssertionError("backoff never ends")
 
 
 async def _migrate(connection: asyncpg.Connection, folder: Path) -> list[int]:

@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 import asyncpg
 
-from hub.errors import Refused, Unavailable
+from hub.errors import DatabaseError, Refused, Unavailable
 
 TIMEOUT = 10.0  # seconds for one statement of a client's request
 IDLE = 300.0  # seconds without use after which a connection is closed: firewalls drop idle ones without a word
@@ -57,6 +57,23 @@ def told() -> Iterator[None]:
         raise Unavailable(str(error) or type(error).__name__) from error
     except asyncpg.PostgresError as error:
         raise Refused(str(error).partition("\n")[0]) from error  # its detail would show a row, maybe somebody else's
+
+
+@contextlib.contextmanager
+def hub_errors() -> Iterator[None]:
+    """Raise what asyncpg raises in the block as an error of `hub.errors`, with the same message.
+
+    Raises Unavailable where the connection or the server fails, and DatabaseError where Postgres refuses a statement or
+    a user. OSError and TimeoutError pass as they are: they need not come from Postgres.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except CONNECTION_ERRORS as error:
+        raise Unavailable(str(error) or type(error).__name__) from error
+    except asyncpg.PostgresError as error:
+        raise DatabaseError(str(error) or type(error).__name__) from error
 
 
 class Pool:

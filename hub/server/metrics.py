@@ -5,7 +5,8 @@ workers make one hub, each series names its worker: a sum would fall when a work
 take that for a restart of all.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -15,6 +16,8 @@ from hub.server.context import Context
 
 Counts = dict[str, int]  # by the name of the metric
 Counting = Callable[[], Awaitable[Mapping[str, Counts]]]  # by the name of the worker, "" for a hub that is one process
+# Takes what counts for this process, and gives for a block what counts for the whole hub.
+Sharing = Callable[[Callable[[], Counts]], contextlib.AbstractAsyncContextManager[Counting]]
 
 GAUGES = {
     "connections": "WebSockets and streams that are open.",
@@ -50,6 +53,16 @@ def counts(context: Context) -> Counts:
         "log_gaps": context.listener.gaps,
         "listener_reconnects": context.listener.reconnects,
     }
+
+
+@contextlib.asynccontextmanager
+async def alone(own: Callable[[], Counts]) -> AsyncIterator[Counting]:
+    """Count for a hub that is one process."""
+
+    async def counting() -> Mapping[str, Counts]:
+        return {"": own()}
+
+    yield counting
 
 
 class _Families(Collector):

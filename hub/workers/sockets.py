@@ -1,9 +1,9 @@
 """The listening sockets of several workers that share one port.
 
-Owns how they are made. On Linux each worker has its own, with SO_REUSEPORT (socket(7)), between which
-the kernel spreads connections evenly; one that several share would give most of them to one worker.
-Elsewhere they share one. Whoever makes them keeps them open while workers come and go, so that the port
-never refuses.
+Owns how the sockets are made; never accepts a connection. On Linux each worker has a socket of its own with
+SO_REUSEPORT (socket(7)), and the kernel spreads connections evenly between them; it would give most connections on one
+shared socket to one worker. Elsewhere the workers share one socket. The supervisor keeps all sockets open while workers
+come and go, so that the port never refuses.
 """
 
 import asyncio
@@ -11,31 +11,34 @@ import contextlib
 import socket
 import sys
 
+from hub.server.app import BACKLOG
 from hub.settings import Settings
 
-BACKLOG = 4096  # connections that wait to be accepted: all clients of a hub may come back at once
-SPREADS = sys.platform == "linux"
+SPREADS = sys.platform == "linux"  # whether the kernel spreads connections over the sockets of one port
 
 
 async def listen(settings: Settings) -> list[list[socket.socket]]:
-    """For each worker the sockets on which it serves, listening already. Raises OSError when the port is taken."""
+    """Make the sockets of each worker, one for each address of the host; they listen already.
+
+    Raises OSError when the port is taken or the host unknown.
+    """
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(
         settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
-    places: list[list[socket.socket]] = [[] for _ in range(settings.workers)]
+    sockets_by_worker: list[list[socket.socket]] = [[] for _ in range(settings.workers if SPREADS else 1)]
     port = settings.port
     with contextlib.ExitStack() as opened:
         for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
-            for place in places if SPREADS else places[:1]:
-                place.append(opened.enter_context(socket.socket(family)))
-                _bind(place[-1], (address[0], port, *address[2:]), first=place is places[0])
-                port = place[-1].getsockname()[1]
-        for place in places:
-            for each in place:
+            for number, sockets in enumerate(sockets_by_worker):
+                sockets.append(opened.enter_context(socket.socket(family)))
+                _bind(sockets[-1], (address[0], port, *address[2:]), first=number == 0)
+                port = sockets[-1].getsockname()[1]  # where 0 was asked for, all share the port that the first one got
+        for sockets in sockets_by_worker:
+            for each in sockets:
                 each.listen(BACKLOG)
         opened.pop_all()
-    return places if SPREADS else [places[0]] * settings.workers
+    return sockets_by_worker if SPREADS else sockets_by_worker * settings.workers
 
 
 def _bind(listening: socket.socket, address: tuple[object, ...], first: bool) -> None:
@@ -43,7 +46,8 @@ def _bind(listening: socket.socket, address: tuple[object, ...], first: bool) ->
     if listening.family == socket.AF_INET6:
         listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     try:
-        # The first is bound without sharing: else a second hub of the same user would share the port too, unnoticed.
+        # The first socket is bound without SO_REUSEPORT. With it, a second hub of the same user could take a share of
+        # the port unnoticed; without it, bind fails when the port is taken.
         if not first:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listening.bind(address)

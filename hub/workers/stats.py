@@ -1,30 +1,44 @@
-"""What the workers of one hub tell each other: their counts, so that whichever is asked can answer for all.
+"""The counts that workers of one hub give each other, so that each can answer ``/metrics`` for all of them.
 
-Owns one Unix socket a worker in a folder of theirs. Whoever connects gets the worker's counts as
-JSON and nothing else. It does not know what is counted.
+Owns one Unix socket for each worker, in a folder that the workers share. A worker writes its counts as JSON to whoever
+connects, and reads nothing. This module does not know what is counted.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from hub.server.metrics import Counts
+from hub.server.metrics import Counting, Counts
 
-TIMEOUT = 1.0  # seconds for a sibling to answer; one that is starting or ending is left out
+TIMEOUT = 1.0  # seconds that a worker has to answer; one that is starting or ending may not
 
 _decode = msgspec.json.Decoder(Counts).decode
 
 
 @contextlib.asynccontextmanager
-async def telling(folder: Path, name: str, counts: Callable[[], Counts]) -> AsyncIterator[None]:
-    """Answer the siblings meanwhile. A worker that replaces another takes over its name."""
+async def shared(folder: Path, name: str, own: Callable[[], Counts]) -> AsyncIterator[Counting]:
+    """Serve this worker's counts and yield a function that counts for all workers.
+
+    `own` gives the counts of this worker, whose name is `name`; `folder` is where the workers' sockets are.
+    """
+
+    async def counting() -> Mapping[str, Counts]:
+        return await collect_stats(folder) | {name: own()}
+
+    async with serve_stats(folder, name, own):
+        yield counting
+
+
+@contextlib.asynccontextmanager
+async def serve_stats(folder: Path, name: str, own: Callable[[], Counts]) -> AsyncIterator[None]:
+    """Serve the counts of `own` on the socket `name`. A worker that replaces another takes over its socket's name."""
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
-            writer.write(msgspec.json.encode(counts()))
+            writer.write(msgspec.json.encode(own()))
             writer.close()
             await writer.wait_closed()
 
@@ -35,10 +49,10 @@ async def telling(folder: Path, name: str, counts: Callable[[], Counts]) -> Asyn
         server.close()
 
 
-async def ask(folder: Path) -> dict[str, Counts]:
-    """The counts of every worker that answers, by its name."""
+async def collect_stats(folder: Path) -> dict[str, Counts]:
+    """The counts of every worker that answers in time, by its name."""
     names = _names(folder)
-    answers = await asyncio.gather(*(_ask(folder / name) for name in names))
+    answers = await asyncio.gather(*(_fetch(folder / name) for name in names))
     return {name: answer for name, answer in zip(names, answers, strict=True) if answer is not None}
 
 
@@ -46,7 +60,7 @@ def _names(folder: Path) -> list[str]:
     return [path.name for path in folder.glob("*")]
 
 
-async def _ask(path: Path) -> Counts | None:
+async def _fetch(path: Path) -> Counts | None:
     try:
         async with asyncio.timeout(TIMEOUT):
             reader, writer = await asyncio.open_unix_connection(path)

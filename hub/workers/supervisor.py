@@ -1,7 +1,7 @@
-"""Several workers behind one port, for as many cores (``notes-hub serve --workers``).
+"""The supervisor of worker processes, for hubs that use several cores (``notes-hub serve --workers``).
 
-Owns the worker processes: it replaces one that dies, all of them in turn at SIGHUP, and ends when they
-cannot serve. Each worker is a whole hub; no client's data passes through here.
+Owns the worker processes: it starts them, replaces one that dies, replaces all of them in turn at SIGHUP, and ends when
+they cannot serve. No client's data passes through here.
 """
 
 import asyncio
@@ -26,33 +26,32 @@ from hub.workers.worker import READY, Orders, patience
 
 log = structlog.get_logger()
 
-SHORT_LIFE = 10.0  # seconds; a worker that ends sooner has failed, as has one that was never ready
-MOST_FAILURES = 5  # in a row
-START_SECONDS = 30.0  # for a worker that replaces another to be ready
+SHORT_LIFE = 10.0  # seconds; a worker has failed if it ends sooner than this after its start, or before it is ready
+MOST_FAILURES = 5  # in a row; then the supervisor gives up
+START_SECONDS = 30.0  # that a replacement has to become ready
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Serve with workers on the settings' database until told to stop. SIGHUP replaces them in turn.
+    """Serve with `settings.workers` workers on the database `settings.database_url` until `stop` is set.
 
-    Raises OSError when the port is taken, WorkerError when workers fail.
+    SIGHUP replaces all workers in turn. Raises OSError when the port is taken, and WorkerError when workers fail.
     """
-    if sys.platform == "win32":
-        raise WorkerError("several workers need Linux or macOS: leave out --workers")
-    again = _on_hang_up(stop)
+    replace = _on_hang_up(stop)
     with contextlib.ExitStack() as stack:
-        places = await listen(settings)
-        for each in {each for place in places for each in place}:
+        sockets_by_worker = await listen(settings)
+        for each in {each for sockets in sockets_by_worker for each in sockets}:
             stack.enter_context(each)
         folder = tempfile.TemporaryDirectory(prefix="notes-hub-", ignore_cleanup_errors=True)
         stack.enter_context(folder)
-        address = address_of(*places[0][0].getsockname()[:2])
-        log.info("serving", address=address, websocket=address.replace("http", "ws", 1) + "/ws", workers=len(places))
-        workers = Workers(settings, places, folder.name)
+        address = address_of(*sockets_by_worker[0][0].getsockname()[:2])
+        websocket = address.replace("http", "ws", 1) + "/ws"
+        log.info("serving", address=address, websocket=websocket, workers=settings.workers)
+        supervisor = Supervisor(settings, sockets_by_worker, folder.name)
         try:
-            await workers.run(stop, again)
+            await supervisor.run(stop, replace)
             log.info("stopping")
         finally:
-            await workers.end()
+            await supervisor.end()
 
 
 class Worker:
@@ -64,7 +63,7 @@ class Worker:
         self.began = time.monotonic()
 
     async def failure(self) -> str:
-        """Why it has failed to become ready; empty once it is."""
+        """Wait until the worker is ready, and return an empty text; or return the reason why it failed."""
         assert self.process.stdout
         line = (await self.process.stdout.readline()).decode().strip()
         if line == READY:
@@ -72,7 +71,7 @@ class Worker:
         return line or f"worker {self.number} ended before it was ready, with status {await self.process.wait()}"
 
     async def end(self, seconds: float) -> None:
-        """Tell it to stop, and see to it that it does."""
+        """Tell the worker to stop and wait for its end; kill it after this many seconds."""
         with contextlib.suppress(ProcessLookupError):
             self.process.terminate()
         try:
@@ -85,20 +84,23 @@ class Worker:
             await self.process.wait()
 
 
-class Workers:
-    """The workers of one hub, numbered from 1."""
+class Supervisor:
+    """Keeps the workers of one hub running; they are numbered from 1."""
 
-    def __init__(self, settings: Settings, places: list[list[socket.socket]], folder: str) -> None:
+    def __init__(self, settings: Settings, sockets_by_worker: list[list[socket.socket]], folder: str) -> None:
         self._settings = settings
-        self._places = places
-        self._folder = folder
+        self._sockets_by_worker = sockets_by_worker
+        self._folder = folder  # where the workers' sockets for counts are
         self._serving: dict[int, Worker] = {}
-        self._all: set[Worker] = set()  # those that replace others or are replaced, too
-        self._changing = {number: asyncio.Lock() for number in range(1, len(places) + 1)}
+        self._all: set[Worker] = set()  # also those that are being replaced, and their replacements
+        self._changing = {number: asyncio.Lock() for number in range(1, len(sockets_by_worker) + 1)}
 
-    async def run(self, stop: asyncio.Event, again: asyncio.Event) -> None:
-        """Keep the workers running until told to stop. Raises WorkerError when one fails too often."""
-        work = [*map(self._keep, self._changing), self._replace_all(again), stop.wait()]
+    async def run(self, stop: asyncio.Event, replace: asyncio.Event) -> None:
+        """Keep the workers running until `stop` is set; replace them in turn whenever `replace` is set.
+
+        Raises WorkerError when a worker does not become ready at first, or fails too often later.
+        """
+        work = [*map(self._keep, self._changing), self._replace_all(replace), stop.wait()]
         tasks = [asyncio.ensure_future(each) for each in work]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -110,13 +112,14 @@ class Workers:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def end(self) -> None:
-        """Stop them all; who connects meanwhile is refused, not left waiting."""
-        for place in self._places:
-            for each in place:
+        """Stop all workers. The sockets close first, so that new clients are refused at once and do not wait."""
+        for sockets in self._sockets_by_worker:
+            for each in sockets:
                 each.close()
         await asyncio.gather(*(worker.end(patience(self._settings)) for worker in self._all))
 
     async def _keep(self, number: int) -> None:
+        """Start a worker, and another one whenever it is lost; wait between those that fail one after the other."""
         async with self._changing[number]:
             worker = self._serving[number] = await self._start(number)
             if reason := await worker.failure():
@@ -125,8 +128,8 @@ class Workers:
         while True:
             status = await worker.process.wait()
             async with self._changing[number]:
-                if self._serving[number] is not worker:
-                    worker = self._serving[number]
+                if self._serving[number] is not worker:  # it was replaced
+                    worker, reason = self._serving[number], ""
                     continue
                 self._all.discard(worker)
                 log.warning("worker_lost", worker=number, pid=worker.process.pid, status=status)
@@ -139,10 +142,10 @@ class Workers:
                 worker = self._serving[number] = await self._start(number)
                 reason = await worker.failure()
 
-    async def _replace_all(self, again: asyncio.Event) -> None:
+    async def _replace_all(self, replace: asyncio.Event) -> None:
         while True:
-            await again.wait()
-            again.clear()
+            await replace.wait()
+            replace.clear()
             log.info("replacing_workers")
             for number in self._changing:
                 if not await self._replace(number):
@@ -151,7 +154,10 @@ class Workers:
                 log.info("workers_replaced")
 
     async def _replace(self, number: int) -> bool:
-        """Put a new worker in place of another, which ends once the new one is ready; or keep it if that fails."""
+        """Start a replacement and, once that is ready, end the old worker; keep the old one if the replacement fails.
+
+        Returns whether the worker was replaced.
+        """
         async with self._changing[number]:
             old, new = self._serving[number], await self._start(number)
             try:
@@ -169,16 +175,16 @@ class Workers:
         return not reason
 
     async def _start(self, number: int) -> Worker:
-        sockets = [each.fileno() for each in self._places[number - 1]]
+        sockets = [each.fileno() for each in self._sockets_by_worker[number - 1]]
         path = str(PACKAGE.parent), os.environ.get("PYTHONPATH")
-        # -P: the folder in which somebody starts the hub may have another `hub` in it.
+        # -P keeps Python from importing another `hub` from the current folder.
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "hub.workers.worker"),
             stdin=PIPE,
             stdout=PIPE,
             pass_fds=sockets,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))},
-            start_new_session=True,  # Ctrl-C in a terminal is for us to hand on
+            start_new_session=True,  # Ctrl-C in a terminal reaches the supervisor only, which then stops the workers
         )
         worker = Worker(number, process)
         self._all.add(worker)
@@ -189,12 +195,12 @@ class Workers:
 
 
 def _on_hang_up(stop: asyncio.Event) -> asyncio.Event:
-    """The event that SIGHUP sets, which replaces the workers; but the one of a terminal that closes is the end."""
-    again = asyncio.Event()
+    """Return an event that SIGHUP sets. A SIGHUP that comes because the terminal closes sets `stop` instead."""
+    replace = asyncio.Event()
     terminal = sys.stderr.isatty()
 
     def hang_up() -> None:
-        (stop if terminal and not sys.stderr.isatty() else again).set()
+        (stop if terminal and not sys.stderr.isatty() else replace).set()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
-    return again
+    return replace

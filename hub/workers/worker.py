@@ -1,16 +1,15 @@
-"""One process that serves: alone, or as one of the workers that `workers` starts (``python -m hub.worker``).
+"""One worker process, as the supervisor starts it (``python -m hub.workers.worker``).
 
-Owns what serving asks of the process itself: its limit of open files, its garbage collection, its
-signals. A worker gets its orders as a line on standard input and answers on standard output with one
-line: READY, or why it has failed. It ends when it is told to, and when whoever started it is gone.
+Owns the line between supervisor and worker: a worker reads its Orders as one line of JSON from standard input, and
+writes one line to standard output, which is READY or the reason why it fails. It ends when it is told to, and when the
+supervisor is gone. The hub itself is `hub.server.app`'s.
 """
 
 import asyncio
 import contextlib
-import gc
+import functools
 import os
 import shutil
-import signal
 import socket
 import sys
 import threading
@@ -18,101 +17,69 @@ import time
 from pathlib import Path
 from typing import Any
 
-import click
 import msgspec
 import structlog
 
-from hub.cli.options import run, set_up_logging
+from hub import process
+from hub.errors import HubError
 from hub.server import app
 from hub.settings import Settings
+from hub.workers import stats
 
 log = structlog.get_logger()
 
 READY = "ready"
-# A hub allocates much and makes few cycles: with Python's own thresholds a fifth of a busy hub's time went
-# into looking for them.
-GC_THRESHOLD = (50_000, 20, 50)
 
 
 class Orders(msgspec.Struct):
-    """What a worker is told: who it is, the listening sockets that it inherits, the folder shared with its siblings."""
+    """What the supervisor tells a worker."""
 
     settings: Settings
-    number: int
-    sockets: list[int]
-    folder: str
-
-
-def prepare() -> asyncio.Event:
-    """Make the process fit to serve; the event is set once it is told to stop. Needs a running loop."""
-    allow_many_files()
-    gc.set_threshold(*GC_THRESHOLD)
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
-
-
-def allow_many_files() -> None:
-    """Every client is an open file: use what the system allows this process, not its lower default."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # where the hard limit is no number that may be set
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-async def until(stop: asyncio.Event, work: Any) -> None:
-    """Do the work, or give it up when told to stop."""
-    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
-    finally:
-        for each in (task, stopped):
-            each.cancel()
+    number: int  # from 1; it names the worker in logs and metrics
+    sockets: list[int]  # file numbers of the listening sockets that it inherits
+    folder: str  # where the workers' sockets for counts are
 
 
 def main() -> None:
-    """Be a worker."""
+    """Serve as a worker until told to stop."""
     orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)
-    set_up_logging(orders.settings.log_level)
+    process.set_up_logging(orders.settings.log_level)
 
     def sign(_: Any, __: str, event: Any) -> Any:
         return {"worker": orders.number, **event}
 
     structlog.configure(processors=[sign, *structlog.get_config()["processors"]])
     try:
-        run(_work(orders))
-    except click.ClickException as error:
-        print(error.message, flush=True)
+        sys.exit(process.run(_work(orders)))
+    except HubError as error:
+        print(error, flush=True)
         sys.exit(1)
 
 
 async def _work(orders: Orders) -> None:
-    stop = prepare()
+    stop = process.prepare()
     loop = asyncio.get_running_loop()
-    threading.Thread(target=_watch, args=(loop, stop, orders), daemon=True).start()
+    threading.Thread(target=_end_with_supervisor, args=(loop, stop, orders), daemon=True).start()
     settings = orders.settings
     sockets = [socket.socket(fileno=number) for number in orders.sockets]
-    place = app.Place(sockets, Path(orders.folder), str(orders.number))
-    async with app.serving(settings, settings.database_url, place) as (hub, _):
-        await until(stop, hub.listener.ready.wait())
+    sharing = functools.partial(stats.shared, Path(orders.folder), str(orders.number))
+    async with app.serving(settings, settings.database_url, sockets, sharing) as (hub, _):
+        await process.until(stop, hub.listener.ready.wait())
         if not stop.is_set():
             print(READY, flush=True)
         await stop.wait()
         log.info("stopping")
 
 
-def _watch(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, orders: Orders) -> None:
-    """Wait for the end of standard input, which is the end of whoever started us; then end too, even if hung."""
-    # A thread, since a signal at the parent's death exists on Linux only and could not be both gentle and sure.
+def _end_with_supervisor(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, orders: Orders) -> None:
+    """Wait for the end of standard input, which means that the supervisor is gone, then end this process, even if hung.
+
+    A thread does this, since the signal at a parent's death (prctl(2)) exists on Linux only, and one signal cannot both
+    ask gently and make sure.
+    """
     while os.read(0, 1):
         pass
-    with contextlib.suppress(RuntimeError):  # the loop is closed: we are ending already
+    with contextlib.suppress(RuntimeError):  # the loop is closed, so the process is ending already
         loop.call_soon_threadsafe(stop.set)
     shutil.rmtree(orders.folder, ignore_errors=True)
     time.sleep(patience(orders.settings))
@@ -120,7 +87,10 @@ def _watch(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, orders: Orders)
 
 
 def patience(settings: Settings) -> float:
-    """Seconds after which a worker that was told to stop has hung: its writes and its clients have their time each."""
+    """Seconds after which a worker that was told to stop counts as hung.
+
+    Its last writes and its clients may take `shutdown_timeout` each.
+    """
     return 2 * settings.shutdown_timeout + 5
 
 

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hub import __version__
-from hub.cli.serve import main
+from hub.cli import main
 from hub.settings import Settings, environment_names
 
 COMMANDS = sorted(main.commands)
@@ -196,5 +196,5 @@ async def test_a_busy_port(url: str, start_hub) -> None:
 def test_the_group_is_clicks() -> None:
     """Each command of the group is a click command with parameters that are documented."""
     for name, command in main.commands.items():
-        for parameter in command.params:
+        for parameter in command.load().params:
             assert not isinstance(parameter, click.Option) or parameter.help, (name, parameter.name)

@@ -5,7 +5,7 @@
 
 import sys
 
-from hub.cli.serve import main
+from hub.cli import main
 from hub.delivery import fanout
 from hub.postgres.listener import Listener
 from hub.postgres.notifications import Notification
