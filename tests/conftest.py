@@ -19,7 +19,6 @@ from hub.protocol.codec import decode_message, encode
 from hub.server import app
 from hub.server.context import Context
 from hub.settings import Settings
-from tests.browser import People, people
 
 T = TypeVar("T")
 numbers = itertools.count(1)
@@ -77,14 +76,21 @@ async def _create(server: str, template: str) -> str:
     return with_name(server, name)
 
 
-@pytest.fixture
-async def database(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to the test's database, as any program may have one."""
+@contextlib.asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to a database, as any program may have one."""
     connection = await asyncpg.connect(url)
     try:
         yield connection
     finally:
         await connection.close()
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the test's database."""
+    async with connected(url) as connection:
+        yield connection
 
 
 def settings(**changes: Any) -> Settings:
@@ -104,13 +110,6 @@ def start_hub(url: str) -> Callable[..., contextlib.AbstractAsyncContextManager[
             yield hub, address
 
     return start
-
-
-@pytest.fixture
-async def everyone(start_hub) -> AsyncIterator[People]:
-    """People with browsers on a hub of the test's database."""
-    async with start_hub() as (_, address), people(address) as found:
-        yield found
 
 
 class Http:
