@@ -9,7 +9,7 @@ import pytest
 
 from hub.page import assets
 from tests.browser import PYTHON_READY, Chromium, People, people
-from tests.conftest import with_name
+from tests.conftest import name_of, with_name
 from tests.programs import hub_process, output, psql
 
 # The browser and all that a test awaits live on one loop.
@@ -242,7 +242,7 @@ async def test_written_before_python_is_ready(everyone: People, database: asyncp
 
 async def test_without_the_database(everyone: People, server: str, url: str) -> None:
     """Without the database the page says so in words, as a page."""
-    name = url.partition("?")[0].rpartition("/")[2]
+    name = name_of(url)
     other = await asyncpg.connect(with_name(server, "postgres"))
     try:
         await other.execute(f"alter database {name} allow_connections false")
