@@ -1,7 +1,7 @@
 """A real Chromium for the tests of the page, and what a person does in it.
 
-Owns where the browser comes from, how it is started, and what no page may do: complain on the
-console, break its content security policy, or ask another host for anything.
+Owns where the browser comes from, how it is started, which profiles it keeps for the next test, and what no page
+may do: complain on the console, break its content security policy, or ask another host for anything.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Locator, Page, Playwright, async_playwright
 
 from tests.programs import ROOT
 
@@ -25,7 +25,12 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Without its optimising compiler WebAssembly starts in three quarters of the time; a test is short.
+    "--js-flags=--liftoff-only",
+    # The pages of a profile share a process, and so what it has compiled of Pyodide.
+    "--process-per-site",
 ]
+SITE = "http://127.0.0.1:1/"  # a page of the same site as every hub of the tests
 PYTHON_READY = "html[data-drawn]"
 LIVE = "body[data-state=live]"
 SCREENSHOTS = ROOT / ".screenshots"
@@ -37,23 +42,94 @@ def executable(own: str) -> str | None:
     return next((found for name in NAMES if (found := shutil.which(name))), own if Path(own).exists() else None)
 
 
+class Profile:
+    """A browser profile without options, which the next test gets as if it were new."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.context = context
+        self.crashed = False
+        self._visited: set[str] = set()
+        context.on("page", self._watch)
+
+    def _watch(self, page: Page) -> None:
+        page.on("framenavigated", lambda frame: self._visited.add("/".join(frame.url.split("/")[:3])))
+        page.on("crash", lambda _: setattr(self, "crashed", True))
+
+    async def prepare(self) -> None:
+        """Keep an empty page of the hubs' site open: its process, with all that is compiled, outlives each test."""
+        page = await self.context.new_page()
+        await page.route(SITE, lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
+        await page.goto(SITE)
+
+    async def forget(self) -> None:
+        """Close the pages of a test, and remove whatever they have left behind."""
+        keeper, *pages = self.context.pages
+        await self.context.unroute_all(behavior="ignoreErrors")
+        for page in pages:
+            await page.close()
+        await self.context.set_offline(False)
+        await self.context.clear_cookies()
+        session = await self.context.new_cdp_session(keeper)
+        for origin in self._visited:
+            await session.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
+        await session.detach()
+        self._visited.clear()
+
+
+class Chromium:
+    """A browser for all the tests of a process. It is started when it is first asked for, and again if it is gone."""
+
+    def __init__(self, playwright: Playwright) -> None:
+        self._playwright = playwright
+        self._browser: Browser | None = None
+        self._profiles: list[Profile] = []
+
+    async def browser(self) -> Browser:
+        """The browser; without one on this machine the test is skipped, and fails under CI=true."""
+        if self._browser is None or not self._browser.is_connected():
+            path = executable(self._playwright.chromium.executable_path)
+            missing = "no Chromium on this machine: install chromium, or run `playwright install chromium`"
+            if not (ROOT / "web/dist/manifest.json").exists():
+                path, missing = None, "the page's assets are not prepared: make setup"
+            if path is None:
+                (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
+            self._profiles.clear()
+            self._browser = await self._playwright.chromium.launch(executable_path=path, args=FLAGS)
+        return self._browser
+
+    async def lend(self) -> Profile:
+        """A profile in which nothing was done yet."""
+        browser = await self.browser()
+        if self._profiles:
+            return self._profiles.pop()
+        profile = Profile(await browser.new_context())
+        profile.context.set_default_timeout(PATIENCE)
+        await profile.prepare()
+        return profile
+
+    async def take_back(self, profile: Profile) -> None:
+        """Clean a profile for the next test, or drop it where a page of it has crashed."""
+        if profile.crashed:
+            await profile.context.close()
+        else:
+            await profile.forget()
+            self._profiles.append(profile)
+
+    async def close(self) -> None:
+        """End it."""
+        if self._browser:
+            await self._browser.close()
+
+
 @contextlib.asynccontextmanager
-async def chromium(**options: Any) -> AsyncIterator[Browser]:
-    """A browser; without one on this machine the test is skipped, and fails under CI=true."""
+async def chromium() -> AsyncIterator[Chromium]:
+    """A browser that is ended with the block."""
     async with async_playwright() as playwright:
-        path = executable(playwright.chromium.executable_path)
-        missing = "no Chromium on this machine: install chromium, or run `playwright install chromium`"
-        if not (ROOT / "web/dist/manifest.json").exists():
-            path, missing = None, "the page's assets are not prepared: make setup"
-        if path is None:
-            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
-        # Without its optimising compiler WebAssembly starts in three quarters of the time; a test is short.
-        flags = [*FLAGS, "--js-flags=--liftoff-only"]
-        browser = await playwright.chromium.launch(executable_path=path, args=flags, **options)
+        made = Chromium(playwright)
         try:
-            yield browser
+            yield made
         finally:
-            await browser.close()
+            await made.close()
 
 
 class Tab:
@@ -122,18 +198,24 @@ class Tab:
 class People:
     """Tabs on one hub, each in a browser profile of its own; `check` is run on all at the end."""
 
-    def __init__(self, browser: Browser, address: str) -> None:
+    def __init__(self, browser: Chromium, address: str) -> None:
         self._browser, self.address = browser, address
         self.tabs: list[Tab] = []
+        self._lent: list[Profile] = []
+        self._own: list[BrowserContext] = []
 
     async def join(self, path: str = "/", until: str = LIVE, **profile: Any) -> Tab:
         """Somebody opens the page."""
         return await self.tab(await self.profile(**profile), path, until)
 
     async def profile(self, **options: Any) -> BrowserContext:
-        """A new browser profile."""
-        context = await self._browser.new_context(**options)
+        """A browser profile in which nothing was done yet."""
+        if not options:
+            self._lent.append(await self._browser.lend())
+            return self._lent[-1].context
+        context = await (await self._browser.browser()).new_context(**options)
         context.set_default_timeout(PATIENCE)
+        self._own.append(context)
         return context
 
     async def tab(self, profile: BrowserContext, path: str = "/", until: str = LIVE) -> Tab:
@@ -143,12 +225,21 @@ class People:
         await tab.open(path, until)
         return tab
 
+    async def leave(self) -> None:
+        """Close everything that they have opened."""
+        for context in self._own:
+            await context.close()
+        for profile in self._lent:
+            await self._browser.take_back(profile)
+
 
 @contextlib.asynccontextmanager
-async def people(address: str, **options: Any) -> AsyncIterator[People]:
-    """A browser with people on a hub."""
-    async with chromium(**options) as browser:
-        everyone = People(browser, address)
+async def people(browser: Chromium, address: str) -> AsyncIterator[People]:
+    """People on a hub."""
+    everyone = People(browser, address)
+    try:
         yield everyone
         for tab in everyone.tabs:
             tab.check()
+    finally:
+        await everyone.leave()

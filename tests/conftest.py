@@ -1,11 +1,18 @@
-"""What tests share: one real Postgres for the whole run, a fresh database for each test, hubs on it."""
+"""What tests share: a real Postgres for each process of the run, a fresh database for each test, hubs on it."""
 
 import asyncio
 import contextlib
+import fcntl
 import itertools
 import json
+import os
+import shutil
 import signal
+import subprocess
+import tempfile
+from asyncio import constants
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
@@ -19,19 +26,66 @@ from hub.protocol.codec import decode_message, encode
 from hub.server import app
 from hub.server.context import Context
 from hub.settings import Settings
-from tests.browser import People, people
 
 T = TypeVar("T")
 numbers = itertools.count(1)
+
+# Most of what a test waits for is files: a new database has 300 of them. In memory they cost a third.
+MEMORY = Path("/dev/shm")
+ENOUGH = 1 << 30  # bytes; Docker's default is less
+if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH:
+    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+# Asyncio's debug mode keeps the stack of each callback; the last frames say enough, and cost a third less of the run.
+constants.DEBUG_STACK_DEPTH = 3
+
+# What takes longest begins first, so that no process is left with a long test when the others have ended.
+LONGEST = ("tests/test_faults.py", "tests/web/", "tests/workers/", "tests/embedded/", "tests/postgres/", "tests/cli/")
 
 # A shell lets what it runs in the background ignore Ctrl-C, and the programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest."""
+
+    def rank(item: pytest.Item) -> int:
+        return next((n for n, place in enumerate(LONGEST) if item.nodeid.startswith(place)), len(LONGEST))
+
+    items.sort(key=rank)
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a Postgres without durability, for this run alone."""
-    folder = tmp_path_factory.mktemp("postgres")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that was made once for the whole run, whatever the number of processes; tests work on copies."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    made, new = folder / "cluster", folder / "cluster.new"
+    with open(folder / "cluster.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            asyncio.run(_make_cluster(new))
+            new.rename(made)
+    return made
+
+
+async def _make_cluster(folder: Path) -> None:
+    async with embedded.running(folder, fast=True):
+        pass
+
+
+def copy(cluster: Path, folder: Path) -> None:
+    """Make a data folder with a copy of a cluster in it."""
+    folder.mkdir(mode=0o700, parents=True)
+    subprocess.run(["cp", "-Rp", cluster / "postgres", folder], check=True)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, cluster: Path) -> Iterator[str]:
+    """The URL of a Postgres without durability, for this process alone."""
+    folder = tmp_path_factory.mktemp("server") / "data"
+    copy(cluster, folder)
     with asyncio.Runner() as runner:
         running = embedded.running(folder, fast=True)
         url = runner.run(running.__aenter__())
@@ -55,36 +109,57 @@ def with_name(url: str, name: str) -> str:
     return url.replace("/notes?", f"/{name}?")
 
 
+def name_of(url: str) -> str:
+    """The name of a database."""
+    return url.partition("?")[0].rpartition("/")[2]
+
+
 @pytest.fixture
-async def empty_url(server: str) -> str:
+async def empty_url(server: str) -> AsyncIterator[str]:
     """A database without anything in it."""
-    return await _create(server, "template1")
+    async with _created(server, "template1") as url:
+        yield url
 
 
 @pytest.fixture
-async def url(server: str) -> str:
+async def url(server: str) -> AsyncIterator[str]:
     """A database with the schema and no notes."""
-    return await _create(server, "notes")
+    async with _created(server, "notes") as url:
+        yield url
+
+
+@contextlib.asynccontextmanager
+async def _created(server: str, template: str) -> AsyncIterator[str]:
+    url = await _create(server, template)
+    try:
+        yield url
+    finally:
+        async with connected(with_name(server, "postgres")) as connection:
+            await connection.execute(f"drop database {name_of(url)} with (force)")
 
 
 async def _create(server: str, template: str) -> str:
     name = f"test_{next(numbers)}"
-    connection = await asyncpg.connect(with_name(server, "postgres"))
-    try:
+    async with connected(with_name(server, "postgres")) as connection:
         await connection.execute(f"create database {name} template {template} strategy file_copy")
-    finally:
-        await connection.close()
     return with_name(server, name)
 
 
-@pytest.fixture
-async def database(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to the test's database, as any program may have one."""
+@contextlib.asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to a database, as any program may have one."""
     connection = await asyncpg.connect(url)
     try:
         yield connection
     finally:
         await connection.close()
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the test's database."""
+    async with connected(url) as connection:
+        yield connection
 
 
 def settings(**changes: Any) -> Settings:
@@ -104,13 +179,6 @@ def start_hub(url: str) -> Callable[..., contextlib.AbstractAsyncContextManager[
             yield hub, address
 
     return start
-
-
-@pytest.fixture
-async def everyone(start_hub) -> AsyncIterator[People]:
-    """People with browsers on a hub of the test's database."""
-    async with start_hub() as (_, address), people(address) as found:
-        yield found
 
 
 class Http:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ from hub import __version__
 from hub.cli import main
 from hub.settings import Settings, environment_names
 
-COMMANDS = sorted(main.commands)
+CONTEXT = click.Context(main)
+COMMANDS = main.list_commands(CONTEXT)
+PRINTED = {"listen": "Got NOTIFY: "}  # examples that show what comes, by how such a line begins
 
 
 @pytest.fixture(autouse=True)
@@ -59,15 +62,27 @@ def test_commands() -> None:
     assert all(f"\n  {name}" in text for name in COMMANDS) and "notes-hub serve" in text
 
 
+def examples(text: str) -> list[str]:
+    """The commands in a help's block of examples, which is headed as their number demands."""
+    heading, block = re.findall(r"^  (Examples?):\n((?:    .+\n)+)", text, re.MULTILINE)[0]
+    lines = [line.removeprefix("    ") for line in block.splitlines()]
+    found = [line for line in lines if not line.startswith(tuple(PRINTED.values()))]
+    assert heading == ("Example" if len(found) == 1 else "Examples")
+    return found
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help(name: str) -> None:
-    """Every command says in a sentence what it does, and shows an example that begins with the command itself."""
-    text = help_of(name)
-    assert (
-        "Example" in text and f"  notes-hub {name}" in text.replace('psql "$(', "  ")
-    ) or "notes-hub " + name in text
-    first = main.commands[name].get_short_help_str(200)
-    assert first.endswith(".") or ";" in first or len(first) > 10
+    """Every command says in a sentence what it does, and each of its examples is a line that runs it."""
+    usage, sentence, *_ = help_of(name).split("\n\n")
+    command = main.get_command(CONTEXT, name)
+    assert command and f" {name} " in usage
+    assert re.fullmatch(r"[A-Z].*[^.]\.", " ".join(sentence.split()), re.DOTALL)
+    assert command.get_short_help_str(100) == " ".join(sentence.split())
+    # Before the command itself only variables, and a program that it feeds or that feeds it.
+    shape = rf'([A-Z_]+=\S+ )*(\w+ (\| |"\$\())?notes-hub {name}( .+|\)")?'
+    for example in examples(help_of(name)):
+        assert re.fullmatch(shape, example), example
 
 
 def test_help_of_all_settings() -> None:

@@ -1,10 +1,11 @@
 """One client's way through the stream: from now, from a cursor, with the newest notes, slowly, and to its end."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
-from hub.protocol import CaughtUp, Deleted, Reset, Status
+from hub.protocol import CaughtUp, Deleted, Note, Reset, Status
 from tests.fakes import HIGH_WATER, note, small_pages, until, world
 
 __all__ = ["small_pages"]
@@ -147,22 +148,36 @@ async def test_a_failure_nobody_foresaw(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_closed() -> None:
-    """After close nothing is written, from live or from a page under way."""
+    """After close nothing is written, from live or from a page or a snapshot under way."""
     async with world(ring_events=1) as w:
+        w.commit("a", note)
         seqs = w.publish(*"aaaaaa")
-        (live_sink, live), (sink, subscription) = w.client(), w.client()
+        read, reading, closed = w.log.snapshot, asyncio.Event(), asyncio.Event()
+
+        async def read_late(topics: Sequence[str] | None, last: int) -> tuple[list[Note], int]:
+            found = await read(topics, last)
+            reading.set()
+            await closed.wait()
+            return found
+
+        w.log.snapshot = read_late  # type: ignore[method-assign]
+        (live_sink, live), (sink, subscription), (snapshot_sink, snapshot) = w.client(), w.client(), w.client()
         live.open(frozenset("a"), None, None)
         subscription.open(frozenset("a"), seqs[0], None)
         while w.log.reads < 2:
             await asyncio.sleep(0)
-        subscription.close()
-        live.close()
+        snapshot.open(frozenset("a"), None, 5)
+        await reading.wait()
+        for each in (subscription, live, snapshot):
+            each.close()
+        closed.set()
         written = len(sink.received)
         w.publish("a")
         w.broadcaster.tell_everyone(Status(False))
         for _ in range(20):
             await asyncio.sleep(0)
         assert len(sink.received) == written and live_sink.received == [] and not w.broadcaster.everyone
+        assert snapshot_sink.received == []
 
 
 async def test_a_reset_of_the_log_for_one_topic() -> None:

@@ -8,10 +8,12 @@ import asyncpg
 import pytest
 
 from hub.page import assets
-from tests.browser import PYTHON_READY, People, people
-from tests.conftest import with_name
+from tests.browser import PYTHON_READY, Chromium, People, people
+from tests.conftest import name_of, with_name
 from tests.programs import hub_process, output, psql
 
+# The browser and all that a test awaits live on one loop.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 INSERT = "insert into note (username, body) values ($1, $2)"
 
 
@@ -58,9 +60,9 @@ async def test_two_tabs_and_psql(everyone: People, url: str) -> None:
     assert await other.texts() == []
 
 
-async def test_hub_killed_while_both_type(url: str, unused_tcp_port: int) -> None:
+async def test_hub_killed_while_both_type(url: str, browser: Chromium, unused_tcp_port: int) -> None:
     """Two people go on writing while the hub is killed and comes back: every note arrives once at both."""
-    async with people(f"http://127.0.0.1:{unused_tcp_port}") as everyone:
+    async with people(browser, f"http://127.0.0.1:{unused_tcp_port}") as everyone:
         async with hub_process(url, unused_tcp_port) as hub:
             one, two = await everyone.join(), await everyone.join()
             await one.write("before 1", "ada")
@@ -240,7 +242,7 @@ async def test_written_before_python_is_ready(everyone: People, database: asyncp
 
 async def test_without_the_database(everyone: People, server: str, url: str) -> None:
     """Without the database the page says so in words, as a page."""
-    name = url.partition("?")[0].rpartition("/")[2]
+    name = name_of(url)
     other = await asyncpg.connect(with_name(server, "postgres"))
     try:
         await other.execute(f"alter database {name} allow_connections false")

@@ -1,9 +1,12 @@
 """Long lists on the page: scrolling back, bursts, and the line that one reads."""
 
 import asyncpg
+import pytest
 
 from tests.browser import People
 
+# The browser and all that a test awaits live on one loop.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 INSERT = "insert into note (username, body) values ($1, $2)"
 MANY = "insert into note (username, body) select 'crowd', 'note ' || i from generate_series($1::int, $2::int) i"
 

@@ -4,10 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 from tests.browser import PYTHON_READY, People, Tab
 from tests.programs import ROOT
 
+# The browser and all that a test awaits live on one loop.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 AXE = ROOT / ".web/npm/node_modules/axe-core/axe.min.js"
 SMALL = {"viewport": {"width": 320, "height": 600}, "has_touch": True, "is_mobile": True}
 PHONE = {"viewport": {"width": 390, "height": 780}, "has_touch": True, "is_mobile": True}
@@ -27,7 +30,7 @@ TALK = [
 ]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def talk(database: asyncpg.Connection) -> None:
     """A conversation over three days."""
     insert = "insert into note (username, body, created_timestamp, updated_timestamp) values ($1, $2, $3, $3)"
