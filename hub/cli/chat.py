@@ -113,10 +113,10 @@ class Screen:
             await self._connection.post(self._username, await self._posts.get(), self._topic)
 
     async def _print(self) -> None:
-        async for signal in self._connection:
-            match signal:
+        async for event in self._connection:
+            match event:
                 case Note():
-                    self._show_note(signal)
+                    self._show_note(event)
                 case CaughtUp():
                     if self._state == "not connected":
                         self._show([("ansibrightblack", "* connected again")])
@@ -124,11 +124,11 @@ class Screen:
                 case Interrupted() if self._state == "not connected":
                     pass  # the toolbar says so already
                 case Rejected() | Error():
-                    self._show([("ansired", line(signal))])
+                    self._show([("ansired", line(event))])
                 case _:
-                    if isinstance(signal, Interrupted):
+                    if isinstance(event, Interrupted):
                         self._state = "not connected"
-                    if text := line(signal):
+                    if text := line(event):
                         self._show([("ansibrightblack", text)])
 
     def _show_note(self, note: Note) -> None:

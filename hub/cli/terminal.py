@@ -7,26 +7,26 @@ import sys
 from collections.abc import Iterable
 
 from hub.client.connection import connect
-from hub.client.events import Accepted, Interrupted, Rejected, Signal
+from hub.client.events import Accepted, ClientEvent, Interrupted, Rejected
 from hub.protocol import CaughtUp, Deleted, Note, Reset
 from hub.protocol.codec import encode
 from hub.protocol.text import printable, text_line
 
 
-def line(signal: Signal) -> str:
-    """A signal as one line for people, in local time; empty for a signal that needs no line."""
-    match signal:
+def line(event: ClientEvent) -> str:
+    """A client event as one line for people, in local time; empty for an event that needs no line."""
+    match event:
         case Interrupted():
-            again = "" if signal.delay is None else f"; trying again in {signal.delay:.1f} s"
-            return f"* not connected: {printable(signal.reason) or signal.code}{again}"
+            again = "" if event.delay is None else f"; trying again in {event.delay:.1f} s"
+            return f"* not connected: {printable(event.reason) or event.code}{again}"
         case Rejected():
-            return f"! {printable(signal.error.message)} {printable(signal.error.hint)}"
+            return f"! {printable(event.error.message)} {printable(event.error.hint)}"
         case Accepted():
             return ""
         case CaughtUp():
             return "* up to date"
         case _:
-            return text_line(signal, local=True)
+            return text_line(event, local=True)
 
 
 async def tail(url: str, topics: Iterable[str], after: int | None, last: int | None, as_json: bool) -> None:
@@ -36,12 +36,12 @@ async def tail(url: str, topics: Iterable[str], after: int | None, last: int | N
     """
     async with connect(url, topics, after, last) as connection:
         try:
-            async for signal in connection:
-                is_event = isinstance(signal, Note | Deleted | Reset)
-                if is_event and as_json:
-                    print(encode(signal).decode(), flush=True)
-                elif text := line(signal):
-                    print(text, file=sys.stdout if is_event else sys.stderr, flush=True)
+            async for event in connection:
+                is_from_log = isinstance(event, Note | Deleted | Reset)
+                if is_from_log and as_json:
+                    print(encode(event).decode(), flush=True)
+                elif text := line(event):
+                    print(text, file=sys.stdout if is_from_log else sys.stderr, flush=True)
         finally:
             if (cursor := connection.cursor) is not None:
                 print(f"* to go on from here: --after {cursor}", file=sys.stderr)

@@ -1,6 +1,7 @@
-"""What a client tells its user, beside the hub's own messages.
+"""Client events: what a client tells its user.
 
-Standard library and msgspec only, as `client`, which gives them.
+Owns the events that a client adds to the hub's own messages, and the union of both. It never does input or output, and
+needs only the standard library and msgspec, since the browser runs it too.
 """
 
 from typing import NamedTuple
@@ -9,7 +10,11 @@ from hub.protocol import CaughtUp, Deleted, Error, Note, Page, Reset, Status
 
 
 class Interrupted(NamedTuple):
-    """The connection is gone. After `delay` seconds it is tried anew and goes on where it was; None: it is not."""
+    """The connection ended, or could not be made.
+
+    `code` is the close code (`hub.protocol.codes`; 1006 if the connection broke), and `reason` a text for people. The
+    client connects again after `delay` seconds and resumes at its cursor; None means that it does not connect again.
+    """
 
     code: int
     reason: str
@@ -17,7 +22,7 @@ class Interrupted(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """The note that was published under `key` is committed."""
+    """The note that was published under `key` is committed as `rowid`; `seq` is the log position of its last change."""
 
     key: str
     seq: int
@@ -25,11 +30,11 @@ class Accepted(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """The note that was published under `key` was not saved and is not sent again."""
+    """The hub refused the note that was published under `key`. The client does not send it again."""
 
     key: str
     error: Error
 
 
-# What a user learns. A Reset is a gap that nothing can fill; a CaughtUp says that what follows is live.
-Signal = Note | Deleted | Reset | CaughtUp | Status | Page | Error | Interrupted | Accepted | Rejected
+# A Reset marks a gap that cannot be filled. After a CaughtUp, events are live.
+ClientEvent = Note | Deleted | Reset | CaughtUp | Status | Page | Error | Interrupted | Accepted | Rejected

@@ -1,8 +1,8 @@
-"""What every client must know, without its socket: cursor, duplicates, back-off, outbox.
+"""The state of one client: cursor, duplicates, back-off and outbox.
 
-Owns the state of one client of a hub through any number of connections. It takes what was received
-and gives what is to be sent and what its user should learn; whoever has a socket (a terminal, a
-browser, a test) carries the bytes. Standard library and msgspec only.
+Owns what a client remembers from one connection to the next. It takes the messages that were received, and gives the
+messages to send and the events for the user. It never opens a socket and never waits: a terminal, a browser or a test
+carries the bytes. It needs only the standard library and msgspec, since the browser runs it too.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from uuid import uuid4
 
 from hub.backoff import backoff
-from hub.client.events import Accepted, Interrupted, Rejected, Signal
+from hub.client.events import Accepted, ClientEvent, Interrupted, Rejected
 from hub.protocol import (
     ALL,
     LOBBY,
@@ -35,13 +35,22 @@ from hub.protocol import (
 )
 from hub.protocol.codec import decode_message, encode
 
-FIRST_DELAY: Final = 0.5  # seconds; the limit of the first wait, doubled with each attempt that fails
-LONGEST_DELAY: Final = 15.0
-RETRY: Final = 1.0  # seconds before a note is sent again that the hub could not save just now
+FIRST_DELAY: Final = 0.5  # seconds; the first wait is at most this long, and the limit doubles with each failed attempt
+LONGEST_DELAY: Final = 15.0  # seconds; the limit stops here
+RETRY: Final = 1.0  # seconds until a note is sent again after a temporary error
 
 
 class Client:
-    """One client's memory. `after` resumes from a cursor; `last` asks for the newest notes where there is none."""
+    """The state of one client.
+
+    `topics` are the topics to follow: `*` is all, and no topic makes a client that only publishes. `after` is a cursor
+    to resume from. `last` is how many of the newest notes to ask for where there is no cursor, or the hub cannot resume
+    from it. `delays` makes the waits between attempts to connect, in seconds; they start anew each time the client is
+    live.
+
+    Everything up to `cursor` was given to the user, in the topics that have no cursor of their own; None means that
+    there is no position yet. `live` says whether the client has caught up.
+    """
 
     def __init__(
         self,
@@ -53,23 +62,23 @@ class Client:
         self.topics = set(topics)
         self.cursor = after
         self.live = False
-        self.outbox: dict[str, Publish] = {}  # by key, in the order of publishing, until acknowledged
+        self.outbox: dict[str, Publish] = {}  # notes by key, in order, until the hub acknowledges or refuses them
         self._last = last
-        self._behind: dict[str, int] = {}  # topics on their way to the cursor, and how far they have come
-        self._asked: dict[str, str] = {}  # id of a subscribe → its topic, until acknowledged
-        self._catching_up: set[str] = set()  # the acknowledged ones of `_behind`
-        self._snapshot = False  # notes come whatever their seq, until caught up
+        self._behind: dict[str, int] = {}  # topic → its own cursor, while it catches up with `cursor`
+        self._asked: dict[str, str] = {}  # id of a subscribe → its topic, until the hub answers
+        self._catching_up: set[str] = set()  # the topics in `_behind` whose subscribe is acknowledged
+        self._snapshot = False  # a snapshot is being received: its notes come in any order of seq
         self._welcomed = False
-        self._retry: list[str] = []
-        self._numbers = 0
+        self._retry: list[str] = []  # keys of notes to send again
+        self._numbers = 0  # counts the commands, for their ids
         self._delays = delays
         self._delay = delays()
         self._sending: list[bytes] = []
 
-    # The connection, as whoever has the socket reports it.
+    # Called by the owner of the socket.
 
     def path(self) -> str:
-        """Where to connect next: path and query, with the topics and the cursor in it."""
+        """The path and query to connect to next. They name the topics, the cursor and `last`."""
         topics = sorted(self.topics - self._behind.keys()) or [""]
         query: list[tuple[str, str | int]] = [("topic", topic) for topic in topics]
         if self.cursor is not None:
@@ -79,7 +88,10 @@ class Client:
         return "/ws?" + urlencode(query)
 
     def closed(self, code: int, reason: str = "") -> Interrupted:
-        """The connection ended, or could not be made (code 1006); says when to try again."""
+        """Record that the connection ended with this close code, or could not be made (code 1006).
+
+        The event that it returns says after how many seconds to connect again, or that the code forbids it.
+        """
         self.live = self._welcomed = self._snapshot = False
         self._asked.clear()
         self._catching_up.clear()
@@ -87,29 +99,37 @@ class Client:
         self._sending.clear()
         return Interrupted(code, reason, next(self._delay) if may_reconnect(code) else None)
 
-    def received(self, data: bytes | str) -> list[Signal]:
-        """What a message means for the user; nothing for a duplicate. Raises msgspec.DecodeError."""
+    def received(self, data: bytes | str) -> list[ClientEvent]:
+        """Take one message of the hub and return the events for the user; a duplicate gives none.
+
+        Raises msgspec.DecodeError if the data is not a message of the protocol.
+        """
         return list(self._handle(decode_message(data)))
 
     def to_send(self) -> list[bytes]:
-        """The messages to send now, each a text frame."""
+        """Take the messages to send now, in order; each is one text frame."""
         sending, self._sending = self._sending, []
         return sending
 
     @property
     def retrying(self) -> bool:
-        """Whether `retry` should be called in RETRY seconds."""
+        """Whether some notes must be sent again: call `retry` in RETRY seconds."""
         return bool(self._retry)
 
     def retry(self) -> None:
-        """Send again what the hub could not save just now."""
+        """Send again the notes that the hub refused with a temporary error."""
         keys, self._retry = self._retry, []
         self._sending += [encode(self.outbox[key]) for key in keys if key in self.outbox]
 
-    # What the user asks for.
+    # Called by the user.
 
     def publish(self, username: str, body: str, topic: str | None = None, key: str | None = None) -> str:
-        """Put a note into the outbox: it is sent until it is acknowledged, and saved once. Gives its key."""
+        """Put a note into the outbox and return its key.
+
+        The note is sent on every connection until the hub acknowledges or refuses it; the hub saves each key once.
+        Without a `topic` the hub chooses the first one of the connection's address. Without a `key` the note gets a
+        random one.
+        """
         key = key or uuid4().hex
         note = self.outbox[key] = Publish(username, body, topic, key, id=key)
         if self._welcomed:
@@ -117,7 +137,7 @@ class Client:
         return key
 
     def subscribe(self, topic: str, after: int | None = None) -> None:
-        """Follow one more topic; with `after`, first what happened in it after that cursor."""
+        """Follow one more topic. With `after`, the hub first sends what happened in the topic after that cursor."""
         self.topics.add(topic)
         if after is not None:
             self._behind[topic] = after
@@ -125,7 +145,7 @@ class Client:
             self._subscribe(topic)
 
     def unsubscribe(self, topic: str) -> None:
-        """Follow a topic no more."""
+        """Stop following a topic."""
         self.topics.discard(topic)
         self._behind.pop(topic, None)
         self._catching_up.discard(topic)
@@ -133,7 +153,11 @@ class Client:
             self._sending.append(encode(Unsubscribe(topic)))
 
     def history(self, topic: str, before: int | None = None, limit: int = 50) -> str | None:
-        """Ask once for older notes; a Page, or an Error, comes with the id that this gives. None: nobody to ask."""
+        """Ask for the newest notes of a topic, or for the newest with a rowid below `before`: at most `limit`.
+
+        Returns the id that the answer, a Page or an Error, will carry; None if there is no connection. The request is
+        not repeated: when the connection ends before the answer, none will come.
+        """
         if not self._welcomed:
             return None
         self._numbers += 1
@@ -142,7 +166,7 @@ class Client:
         return id
 
     def ping(self) -> None:
-        """Ask for a sign of life; for sockets that have no pings of their own."""
+        """Ask the hub for a sign of life (keep-alive), over a socket that cannot send WebSocket pings."""
         if self._welcomed:
             self._sending.append(encode(Ping()))
 
@@ -153,9 +177,9 @@ class Client:
         self._asked[id] = topic
         self._sending.append(encode(Subscribe(topic, self._behind.get(topic), id)))
 
-    # What the hub says.
+    # Messages of the hub.
 
-    def _handle(self, message: Message) -> Iterator[Signal]:
+    def _handle(self, message: Message) -> Iterator[ClientEvent]:
         match message:
             case Note() | Deleted():
                 if self._is_new(message.topic, message.seq):
@@ -177,11 +201,12 @@ class Client:
                 pass
 
     def _is_new(self, topic: str, seq: int) -> bool:
+        """Whether an event is no duplicate; if so, move the cursor of its topic to it."""
         if self._snapshot:
             return True
         for name in (topic, ALL):
             if name in self._behind:
-                # What comes before the acknowledgement is of an earlier subscription, and comes again.
+                # Until the subscribe is acknowledged, events belong to an earlier subscription and are repeated.
                 if name in self._asked.values() or seq <= self._behind[name]:
                     return False
                 self._behind[name] = seq
@@ -192,10 +217,10 @@ class Client:
         self.cursor = seq
         return True
 
-    def _greeted(self, welcome: Welcome) -> Iterator[Signal]:
+    def _greeted(self, welcome: Welcome) -> Iterator[ClientEvent]:
         self._welcomed = True
         self._sending += [encode(note) for note in self.outbox.values()]
-        asked_for = set(welcome.topics)  # and since then the user may have changed them
+        asked_for = set(welcome.topics)  # the user may have changed the topics since then
         if self.cursor is not None:
             self._behind = dict.fromkeys(self.topics - asked_for, self.cursor) | self._behind
         for topic in sorted(self._behind.keys() | (self.topics - asked_for)):
@@ -206,14 +231,14 @@ class Client:
         elif self.cursor is None:
             yield from self._caught_up(welcome.seq)
 
-    def _caught_up(self, seq: int) -> Iterator[Signal]:
+    def _caught_up(self, seq: int) -> Iterator[ClientEvent]:
         self._snapshot = False
         if seq >= (self.cursor or 0):
             for topic in self._catching_up:
                 self._behind.pop(topic, None)
             self._catching_up.clear()
         else:
-            # This hub has heard less than another one that we were at: those topics keep a place of their own.
+            # This hub is behind the hub of an earlier connection, so these topics keep their own cursors.
             for topic in self._catching_up:
                 self._behind[topic] = max(self._behind.get(topic, 0), seq)
         self.cursor = max(self.cursor or 0, seq)
@@ -227,16 +252,16 @@ class Client:
             if reset.topic in self._behind:
                 self._behind[reset.topic] = reset.seq
             elif reset.topic in self.topics and reset.seq < (self.cursor or 0):
-                # Told again by a hub that was asked from before it; so is all that came after.
+                # The hub resumed from before this reset, so it repeats the reset and the topic's later events.
                 self._behind[reset.topic] = reset.seq
                 self._catching_up.add(reset.topic)
             return
         self._behind = dict.fromkeys(self._behind, reset.seq)
-        # In the middle of a snapshot there is no cursor: a connection that breaks then asks for another.
+        # There is no cursor during a snapshot: if the connection breaks, the client asks for a new snapshot.
         self._snapshot = reset.snapshot
         self.cursor = None if reset.snapshot else reset.seq
 
-    def _acknowledged(self, ack: Ack) -> Iterator[Signal]:
+    def _acknowledged(self, ack: Ack) -> Iterator[ClientEvent]:
         id = str(ack.id)
         if (topic := self._asked.pop(id, None)) is not None:
             if topic in self._behind and topic not in self._asked.values():
@@ -244,7 +269,7 @@ class Client:
         elif self.outbox.pop(id, None) and ack.seq is not None and ack.rowid is not None:
             yield Accepted(id, ack.seq, ack.rowid)
 
-    def _refused(self, error: Error) -> Iterator[Signal]:
+    def _refused(self, error: Error) -> Iterator[ClientEvent]:
         id = str(error.id)
         if id in self.outbox and error.temporary:
             self._retry.append(id)

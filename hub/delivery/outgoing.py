@@ -102,8 +102,6 @@ class Outgoing(asyncio.Protocol):
 
     def reply(self, data: bytes) -> None:
         """Write together with the other replies of this turn of the event loop."""
-        if self.closed:
-            return
         if not self._replies:
             asyncio.get_running_loop().call_soon(self.flush)
         self._replies.append(data)

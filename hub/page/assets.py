@@ -1,8 +1,8 @@
-"""What the page is made of, besides its HTML: the prepared assets, our style, and our own Python.
+"""The files behind the page: prepared assets, our own style, and our own Python.
 
-Owns which files a browser may fetch and under which address. Each address holds a hash of the
-content, so whatever is fetched is kept for ever. Serves nothing that is not listed: ``/assets`` what
-`web/build.py` has put into its manifest, ``/page`` our own files, which are read when the hub starts.
+Owns which files a browser may fetch, and the address of each. An address contains a hash of the content, so browsers
+may keep the file for ever (RFC 8246). ``/assets`` serves the files that `web/build.py` lists in its manifest, and
+``/page`` serves our own files, which are read once when the hub starts. It never serves a file that is not listed.
 """
 
 import gzip
@@ -34,7 +34,7 @@ TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-# Of the hub's package only what runs in the browser too.
+# The modules of the hub's package that the browser runs too; it gets no others.
 SHARED: Final = (
     "__init__",
     "backoff",
@@ -52,18 +52,18 @@ SHARED: Final = (
     "page/form",
 )
 MAIN: Final = "chat/main.py"
-PYTHON: Final = "python.json"  # all of the page's Python as it is in this package: text by path
+PYTHON: Final = "python.json"  # all Python of the page in one JSON object: path → source text
 
 
 class Preload(msgspec.Struct, frozen=True, rename={"kind": "as"}):
-    """A file to fetch while the page is read."""
+    """A file to fetch while the browser reads the page. `kind` is how it is fetched: `module` or `fetch`."""
 
     path: str
     kind: str
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What was prepared; `web/build.py` tells the fields."""
+    """The list of the prepared assets. `web/build.py` writes it and describes its fields."""
 
     entry: dict[str, str]
     preload: list[Preload]
@@ -71,19 +71,22 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """The bytes that a first visit fetches."""
+        """The bytes that a first visit fetches, in a browser that takes brotli."""
         return sum(each["br"] for each in self.files.values())
 
 
 class File(NamedTuple):
-    """One of our own files, as it is and compressed."""
+    """One of our own files, as it is and compressed with gzip."""
 
     data: bytes
     small: bytes
 
 
 class Assets:
-    """What the page needs, found once. Without prepared assets (`manifest` None) it works without Python."""
+    """The files of the page, found once in `folder`.
+
+    Without prepared assets `manifest` is None, and the page works without Python.
+    """
 
     def __init__(self, folder: Path = WEB_DIR) -> None:
         self._dist = folder / "dist"
@@ -92,11 +95,11 @@ class Assets:
         self.base = OWN_PREFIX + _digest({path: file.data for path, file in self._own.items()}) + "/"
 
     def own(self, path: str) -> str:
-        """The address of a file of ours."""
+        """The address of one of our own files, such as ``page.css``."""
         return self.base + path
 
     def routes(self) -> list[web.RouteDef]:
-        """What is to be served."""
+        """The routes that serve the files."""
         return [
             web.get(PREPARED + "{path:.+}", self._serve_prepared),
             web.get(self.base + "{path:.+}", self._serve_own),
@@ -106,7 +109,7 @@ class Assets:
         path = request.match_info["path"]
         if self.manifest is None or path not in self.manifest.files:
             raise web.HTTPNotFound
-        # It picks the compressed file beside it that the browser takes.
+        # FileResponse sends the .br or .gz file beside it if the browser accepts that.
         return web.FileResponse(self._dist / path, headers={**HEADERS, "Content-Type": _content_type(path)})
 
     async def _serve_own(self, request: web.Request) -> web.StreamResponse:

@@ -1,7 +1,7 @@
 """The form for a note, as the struct Publish describes it.
 
-Owns what a form can know of its fields: labels, what is required, how long they may be, and what is
-wrong with a value, in the hub's own words. The hub and the browser both use it; it makes no HTML.
+Owns what is known of the form's fields: their labels, which are required, how long a value may be, and what is wrong
+with a value, in the hub's own words. It never makes HTML. The hub and the browser both run it.
 """
 
 from functools import cache
@@ -14,11 +14,11 @@ from hub.protocol import Error, Publish
 from hub.protocol.codec import convert
 from hub.protocol.mistakes import EXAMPLE
 
-FIELDS: Final = ("username", "body")  # in their order; the others are not for people
+FIELDS: Final = ("username", "body")  # in the order of the form; people do not fill in the other fields of Publish
 
 
 class Field(NamedTuple):
-    """What the struct says of a field; `most` counts characters (code points)."""
+    """One field of the form. Its value has at most `most` characters (code points)."""
 
     name: str
     label: str
@@ -28,7 +28,7 @@ class Field(NamedTuple):
 
 @cache
 def fields(kind: type[msgspec.Struct] = Publish) -> dict[str, Field]:
-    """The fields by name."""
+    """The fields of the form by name, as the struct `kind` describes them."""
     (schema,), components = msgspec.json.schema_components([kind])
     found: dict[str, Any] = components[schema["$ref"].rpartition("/")[2]]
     properties, required = found["properties"], found["required"]
@@ -38,7 +38,7 @@ def fields(kind: type[msgspec.Struct] = Publish) -> dict[str, Field]:
 
 
 def problem(name: str, value: str) -> Error | None:
-    """What the hub would say of a value in this field; None if it is valid."""
+    """The error with which the hub would refuse a value of this field; None if the value is valid."""
     try:
         convert({**msgspec.json.decode(EXAMPLE), name: value}, Publish)
     except CommandError as error:
@@ -47,6 +47,6 @@ def problem(name: str, value: str) -> Error | None:
 
 
 def in_words(error: Error) -> str:
-    """An error as people read it."""
+    """An error as one text for people: its message, then its hint."""
     end = "" if error.message.endswith((".", "!", "?")) else "."
     return f"{error.message}{end} {error.hint}".strip()

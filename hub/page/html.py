@@ -1,7 +1,7 @@
 """The page as the hub sends it: the newest notes are in its HTML, readable without any script.
 
-Owns the HTML around the rows, what starts Python in it, and the headers that fence it in. How a note
-looks is `rows`; what the page fetches afterwards is `assets`.
+Owns the HTML around the notes, the tags that start Python, and the headers that restrict what the page may do. It never
+formats a note (`note_html`), serves a file (`assets`) or reads the database: its caller gives it the notes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from string import Template
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
-from hub.page import note_html as rows
+from hub.page import note_html
 from hub.page.assets import MAIN, PREPARED, PYTHON, Assets, Manifest
 from hub.page.form import Field, fields, in_words, problem
 from hub.protocol import LOBBY, MAX_LENGTH, Error, Note, Page
@@ -24,14 +24,12 @@ HEADERS: Final = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "script-src 'self' 'wasm-unsafe-eval'; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'",
-    "Referrer-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",  # with no-referrer, forms would send "Origin: null", which the hub refuses
     "X-Content-Type-Options": "nosniff",
 }
-# PyScript would load these for nothing.
+# The page needs none of these plugins of PyScript; `!` turns one off.
 PLUGINS: Final = ["!codemirror", "!deprecations-manager", "!donkey", "!py-editor", "!py-game", "!py-terminal"]
 PLACEHOLDERS: Final = {"username": "Your name", "body": "Write a note…"}
-STILL: Final = "Times are UTC. Reload for newer notes."
-PAST: Final = "Times are UTC"
 EMPTY: Final = "No notes yet. Write the first one."
 UNKNOWN: Final = "The notes can’t be shown just now."
 
@@ -40,23 +38,30 @@ PAGE, PROBLEM = (Template(text) for text in _files.values())
 
 
 class View(NamedTuple):
-    """What a page shows: notes in the order of their creation, current at `seq`; None: they could not be read."""
+    """What a page shows: notes of a topic, in the order of their creation.
+
+    The notes are current at log position `seq`; None means that they could not be read. `before` is the rowid below
+    which a page of older notes ends. Such a page is never live; None means the newest notes.
+    """
 
     topic: str
     notes: Sequence[Note] = ()
     seq: int | None = None
-    before: int | None = None  # the notes end below this rowid: a page of the past, which stays as it is
+    before: int | None = None
 
 
 def path_of(topic: str) -> str:
-    """Where the page of a topic is."""
+    """The path of the page of a topic."""
     return "/" if topic == LOBBY else "/t/" + quote(topic, safe="")
 
 
 def render(assets: Assets, view: View, given: Mapping[str, str], error: Error | None = None) -> str:
-    """The whole page. `given` is what the form's fields hold already, `error` why they were refused."""
+    """The whole page, as HTML.
+
+    `given` holds the values to put into the form, by the name of the field, and `error` is why the hub refused them.
+    """
     manifest = assets.manifest if view.before is None else None
-    found = rows.rows(view.notes, UTC, datetime.now(UTC).date())
+    found = note_html.rows(view.notes, UTC, datetime.now(UTC).date())
     wrong = {}
     if error and error.code == "invalid_message":
         wrong = {name: in_words(each) for name in fields() if (each := problem(name, given.get(name, "")))}
@@ -85,12 +90,12 @@ def render(assets: Assets, view: View, given: Mapping[str, str], error: Error | 
 
 
 def render_problem(assets: Assets, error: Error) -> str:
-    """A page that says what went wrong, for people."""
+    """A page that tells people what went wrong and what to do, as HTML."""
     return PROBLEM.substitute(message=escape(error.message), hint=escape(error.hint), style=assets.own("page.css"))
 
 
 def _head(assets: Assets, manifest: Manifest) -> Iterator[str]:
-    """The tags that fetch everything at once, and start Python as soon as it is there."""
+    """The tags that fetch all files at once, and start Python as soon as its files are there."""
     for each in manifest.preload:
         how = 'rel="modulepreload"' if each.kind == "module" else 'rel="preload" as="fetch" crossorigin'
         yield f'<link {how} href="{PREPARED}{each.path}">'
@@ -101,7 +106,7 @@ def _head(assets: Assets, manifest: Manifest) -> Iterator[str]:
 
 
 def _start(assets: Assets, manifest: Manifest) -> str:
-    """The tags that PyScript looks for; the first one keeps it from loading plugins for MicroPython."""
+    """The tags that PyScript looks for. The first one stops it from loading plugins for MicroPython."""
     config = {
         "interpreter": PREPARED + manifest.entry["interpreter"],
         "plugins": PLUGINS,
@@ -113,7 +118,7 @@ def _start(assets: Assets, manifest: Manifest) -> str:
 
 
 def _edge(view: View) -> str:
-    """The row above the oldest note: the way to older ones."""
+    """The row above the oldest note: a link to older notes, or why there is none."""
     if view.seq is None:
         return f'<li id="edge" class="edge">{UNKNOWN}</li>'
     if not view.notes:
@@ -124,18 +129,19 @@ def _edge(view: View) -> str:
 
 
 def _end(view: View) -> Iterator[str]:
+    """The row below a page of older notes: a link to the newest ones."""
     if view.before is not None:
         yield f'<li class="edge"><a href="{escape(path_of(view.topic))}">Newest notes</a></li>'
 
 
 def _data(view: View) -> str:
-    """The same notes for Python; JSON in which no tag can end."""
+    """The same notes as JSON, for Python. It has no `<`, so no text can end the script element around it."""
     data = encode(Page(list(view.notes), view.seq)) if view.seq is not None else b"null"
     return data.decode().replace("<", "\\u003c")
 
 
 def _field(field: Field, value: str, wrong: str) -> str:
-    """A field as its struct describes it."""
+    """The HTML of one field: its label, its input, its counter and what is wrong with its value."""
     name, most = field.name, field.most
     attributes = f'id="{name}" name="{name}" maxlength="{most}" aria-describedby="{name}-problem {name}-count"'
     attributes += f' placeholder="{PLACEHOLDERS[name]}"'

@@ -1,7 +1,7 @@
-"""How notes look: the HTML of their rows, made alike by the hub and in the browser.
+"""The HTML of notes, made in the same way by the hub and in the browser.
 
-Owns markup, links and dates of rows. A note's text is only ever text. Knows neither where rows go
-nor how notes came; standard library and `protocol` only.
+Owns the markup of a note's row, its links and its dates. It escapes the text of a note, and never decides which notes
+are shown or where their rows go. It needs only the standard library and `hub.protocol`.
 """
 
 import re
@@ -13,21 +13,24 @@ from typing import Final, NamedTuple
 
 from hub.protocol import Note
 
-TOGETHER: Final = timedelta(minutes=10)  # notes of one author within this stand under one name
-HUES: Final = 8  # colours of names; page.css has them
+TOGETHER: Final = timedelta(minutes=10)  # notes of one author that are no further apart are shown under one name
+HUES: Final = 8  # number of colours for names; page.css defines them
 ADDRESS: Final = re.compile(r"https?://[^\W_][^\s<>\"]*", re.IGNORECASE)
 LINK: Final = '<a href="{0}" target="_blank" rel="noopener noreferrer nofollow">{0}</a>'
 
 
 class Row(NamedTuple):
-    """An item of the list: its id in the page, and its HTML."""
+    """One item of the list: its element id in the page, and its HTML."""
 
     id: str
     html: str
 
 
 def rows(notes: Iterable[Note], zone: tzinfo | None, today: date) -> Iterator[Row]:
-    """The rows of notes in their order, with a row before each day. Without a zone: local time."""
+    """The rows of notes, in the order given, with a row for the date before the notes of each day.
+
+    Times are in `zone`, or in local time if it is None. `today` is the reader's date.
+    """
     before: Note | None = None
     for note in notes:
         if starts_day(note, before, zone):
@@ -37,20 +40,20 @@ def rows(notes: Iterable[Note], zone: tzinfo | None, today: date) -> Iterator[Ro
 
 
 def starts_day(note: Note, before: Note | None, zone: tzinfo | None) -> bool:
-    """Whether another day begins with a note."""
+    """Whether a note has another date than the note `before` it."""
     return before is None or local(note.created_timestamp, zone).date() != local(before.created_timestamp, zone).date()
 
 
 def is_together(note: Note, before: Note | None, zone: tzinfo | None) -> bool:
-    """Whether a note goes on where the one before it ended: same author, same day, soon after."""
+    """Whether a note is shown under the name of the note `before` it: same author and date, soon after."""
     if before is None or before.username != note.username or starts_day(note, before, zone):
         return False
     return abs(note.created_timestamp - before.created_timestamp) < TOGETHER
 
 
-@lru_cache(maxsize=1024)  # the browser asks JavaScript for each
+@lru_cache(maxsize=1024)  # in the browser each conversion calls JavaScript
 def local(moment: datetime, zone: tzinfo | None) -> datetime:
-    """A moment in a time zone; as it is where the calendar ends."""
+    """A moment in a time zone (None: local time). At the ends of the calendar it stays in the zone that it has."""
     try:
         return moment.astimezone(zone)
     except (OverflowError, ValueError):
@@ -58,14 +61,14 @@ def local(moment: datetime, zone: tzinfo | None) -> datetime:
 
 
 def day(note: Note, zone: tzinfo | None, today: date) -> Row:
-    """The row that begins a note's day."""
+    """The row with the date of a note, which stands above the notes of that day."""
     when = local(note.created_timestamp, zone).date()
     html = f'<li id="day-{note.rowid}" class="day"><time datetime="{when}">{day_name(when, today)}</time></li>'
     return Row(f"day-{note.rowid}", html)
 
 
 def day_name(when: date, today: date) -> str:
-    """A day in words."""
+    """A date in words, such as Today or Saturday, 2 May; with the year if it is another one."""
     if 0 <= (days := (today - when).days) <= 1:
         return ("Today", "Yesterday")[days]
     year = "" if when.year == today.year else f" {when.year}"
@@ -73,7 +76,7 @@ def day_name(when: date, today: date) -> str:
 
 
 def of_note(note: Note, together: bool, zone: tzinfo | None) -> str:
-    """One note as a list item; `together` leaves its name to screen readers."""
+    """One note as a list item. With `together` only screen readers get the name; it is shown further up."""
     when = local(note.created_timestamp, zone)
     edited = ' <small class="edited">edited</small>' if note.updated_timestamp > note.created_timestamp else ""
     time = f'<time datetime="{when.isoformat()}" title="{when:%Y-%m-%d %H:%M:%S %Z}">{when:%H:%M}</time>'
@@ -83,7 +86,7 @@ def of_note(note: Note, together: bool, zone: tzinfo | None) -> str:
 
 
 def item(id: str, kind: str, username: str, time: str, text: str, below: str = "") -> str:
-    """A list item with an author's text; `time`, `text` and `below` are HTML already."""
+    """A list item with a text and its author. Only `username` is escaped here; the other arguments are HTML."""
     return (
         f'<li id="{id}" class="{kind}"><b class="who hue-{hue(username)}" dir="auto">{escape(username)}</b>'
         f'{time}<p dir="auto">{text}</p>{below}</li>'
@@ -91,12 +94,16 @@ def item(id: str, kind: str, username: str, time: str, text: str, below: str = "
 
 
 def hue(username: str) -> int:
-    """The colour of a name: always the same."""
+    """The number of the colour of a name, 0 to HUES - 1; a name always has the same one."""
     return sum(username.encode(errors="replace")) % HUES
 
 
 def linked(text: str) -> str:
-    """A text as HTML, with its web addresses as links that tell the other site nothing."""
+    """A text as HTML in which web addresses are links.
+
+    A link opens a new tab, and tells the other site neither the address of this page (noreferrer) nor how to reach it
+    from a script (noopener).
+    """
     parts, end = [], 0
     for found in ADDRESS.finditer(text):
         address = _without_punctuation(found[0])
@@ -106,7 +113,7 @@ def linked(text: str) -> str:
 
 
 def _without_punctuation(address: str) -> str:
-    """An address without what ends the sentence around it; a closing bracket stays if the address opens it."""
+    """An address without the punctuation of the sentence around it. A closing bracket stays if the address opens it."""
     while address[-1] in ".,;:!?'*_" or (address[-1] == ")" and address.count(")") > address.count("(")):
         address = address[:-1]
     return address

@@ -1,6 +1,7 @@
-"""Looks at a database and says in plain words what would keep a hub from working well there.
+"""The check of a database: what would keep a hub from working well on it, in plain words.
 
-Owns the questions and their wording. It reads only, apart from one notification to itself.
+Owns the questions and the wording of the findings. It never writes: it only reads, and sends one notification to
+itself.
 """
 
 import asyncio
@@ -14,19 +15,23 @@ from hub.postgres import migrations
 from hub.postgres.listener import prove
 from hub.postgres.store import LogState, Store
 
-OLDEST = 140000  # Postgres 14, as server_version_num has it
+OLDEST = 140000  # Postgres 14, in the form of server_version_num
 TRIGGERS = ("note_log_row", "note_log_truncate", "note_touch")
 
 
 class Finding(NamedTuple):
-    """One thing looked at: whether it is fine, and a line for people."""
+    """The result of one question: whether all is well, and a line for people."""
 
     fine: bool
     text: str
 
 
 async def findings(connection: asyncpg.Connection, store: Store) -> AsyncIterator[Finding]:
-    """What was found, in the order of looking; ends early where nothing further could be told."""
+    """The findings, in the order of the questions.
+
+    They end early if the answer to one question leaves the others without meaning. `connection` asks and listens, and
+    `store` sends the notification.
+    """
     version = int(await connection.fetchval("show server_version_num"))
     name = await connection.fetchval("show server_version")
     yield Finding(
@@ -66,6 +71,7 @@ async def findings(connection: asyncpg.Connection, store: Store) -> AsyncIterato
 
 
 async def _schema(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
+    """The findings on triggers, on the rights of the hub's role, and on durability."""
     enabled = {
         row["tgname"]
         for row in await connection.fetch(
@@ -92,7 +98,10 @@ async def _schema(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
 
 
 def log_state(state: LogState, clock: int) -> list[Finding]:
-    """What the newest seq and the notify queue tell; `clock` is the database's, in microseconds."""
+    """The findings on the clock and on the notify queue.
+
+    `clock` is the time of the database in microseconds since 1970, the unit of a seq.
+    """
     ahead = (state.last - clock) / 1e6
     used = f"notify queue {state.queue_usage:.0%} full"
     return [
@@ -112,6 +121,6 @@ def log_state(state: LogState, clock: int) -> list[Finding]:
 
 
 async def run(connection: asyncpg.Connection, store: Store) -> list[Finding]:
-    """All findings."""
+    """All findings. Raises TimeoutError after 60 seconds."""
     async with asyncio.timeout(60):
         return [finding async for finding in findings(connection, store)]

@@ -1,6 +1,6 @@
-"""Brings a database to the schema that this version needs.
+"""Migrations: they bring a database to the schema that this version of the hub needs.
 
-Owns the numbered files in ``sql/`` and the table that remembers which of them ran. It only goes
+Owns the numbered files in ``sql/`` and the table `hub_migration`, which records the files that ran. It only goes
 forward, runs each file in a transaction of its own, and never touches rows beyond what a file says.
 """
 
@@ -17,24 +17,25 @@ from hub.settings import SQL_DIR
 
 log = structlog.get_logger()
 
-# Any number that nothing else in the database locks; all hubs that start together queue up on it.
+# The key of an advisory lock. Any number will do that nothing else in the database locks. Hubs that start at the same
+# time wait for each other here.
 LOCK = 7274916301
 
 
 def files(folder: Path = SQL_DIR) -> list[tuple[int, Path]]:
-    """The numbered files, ``(version, path)``, in the order in which they apply."""
+    """The numbered files as ``(version, path)``, in the order in which they are applied."""
     return sorted((int(path.name[:4]), path) for path in folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
 
 
 async def applied(connection: asyncpg.Connection) -> set[int]:
-    """The versions that the database has; empty where no migration ever ran."""
+    """The versions that the database has; empty if no migration ever ran."""
     if await connection.fetchval("select to_regclass('public.hub_migration')") is None:
         return set()
     return {row["version"] for row in await connection.fetch("select version from public.hub_migration")}
 
 
 async def migrate(connection: asyncpg.Connection, folder: Path = SQL_DIR) -> list[int]:
-    """Apply what is missing and return those versions. Raises MigrationError; a failed file leaves no trace."""
+    """Apply the missing files and return their versions. Raises MigrationError for a file that fails, and undoes it."""
     await connection.execute("select pg_advisory_lock($1)", LOCK)
     try:
         return await _migrate(connection, folder)
@@ -44,7 +45,7 @@ async def migrate(connection: asyncpg.Connection, folder: Path = SQL_DIR) -> lis
 
 
 async def wait_and_migrate(url: str) -> list[int]:
-    """Wait for as long as Postgres does not answer, then apply what is missing and return those versions.
+    """Wait until Postgres answers, however long that takes, then do as `migrate` does.
 
     Raises DatabaseError for what waiting does not mend, such as a wrong password, and MigrationError for a file that
     fails.

@@ -1,7 +1,7 @@
-"""Reads of notes and of their log.
+"""Reads of the notes and of their log.
 
-Owns the queries and turns rows into messages and events. It implements the feed's Log. It never listens (`listener` has
-a connection of its own), never publishes (`publisher` has one too), and decides nothing about clients.
+Owns the queries, and turns rows into messages and events. It implements the feed's Log. It never listens (`listener`)
+or publishes (`publisher`), which need connections of their own, and never knows a client.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from hub.protocol import Deleted, Message, Note, Reset
 
 TRUNCATED = "all notes were removed"
 
-# Postgres knows years before 1 and after 9999 and infinity; a datetime does not.
+# A timestamptz may lie before the year 1 or after 9999, or be infinite (Postgres manual, 8.5); a datetime may not.
 _TIMES = ", ".join(
     f"greatest(least({name}, timestamptz '9999-12-31 00:00+00'), timestamptz '0001-01-02 00:00+00') as {name}"
     for name in ("n.created_timestamp", "n.updated_timestamp")
@@ -34,20 +34,20 @@ _HEAD = "select greatest((select max(seq) from note_event), (select floor from n
 
 
 class LogState(NamedTuple):
-    """The log as the database sees it."""
+    """The state of the log and of the notify queue, as the database reports it."""
 
     last: int  # the newest seq drawn; it may belong to a transaction that is still committing
-    queue_usage: float  # how full the database's notify queue is, 0 to 1
+    queue_usage: float  # how full the database's notify queue is, from 0 to 1
 
 
 class Store(Pool):
-    """The notes and the log."""
+    """The notes and their log, read over a pool of connections. Every method may raise Unavailable or Refused."""
 
     async def events(self, after: int, until: int | None, topics: Sequence[str] | None, limit: int) -> list[Event]:
-        """The log's events with after < seq <= until (None: all there are) of some topics (None: all), in order.
+        """The events of the log with after < seq <= until, in order: the first `limit` of them.
 
-        An event carries its row as it is now. Where that is gone or has moved since, it
-        carries nothing: a later event says so.
+        `until` None means up to the newest event, and `topics` None means all topics. An event carries its row as it is
+        now. If the row is gone or has moved to another topic, the event carries nothing, and a later event says so.
         """
         rows = await self.fetch(
             f"""
@@ -69,18 +69,21 @@ class Store(Pool):
         return [_event(row) for row in rows]
 
     async def holds(self, seq: int) -> bool:
-        """Whether a cursor is a position of this log: the seq of an event, or the floor."""
+        """Whether a cursor is a position of this log: the seq of an event, or the floor.
+
+        The floor is the highest seq that was ever pruned.
+        """
         rows = await self.fetch(
             "select exists (select from note_event where seq = $1) or $1 = (select floor from note_log) as held", seq
         )
         return bool(rows[0]["held"])
 
     async def head(self) -> int:
-        """The position of the newest event."""
+        """The position of the newest event; the floor if the log is empty."""
         return int((await self.fetch(_HEAD))[0][0])
 
     async def tail(self, events: int) -> int:
-        """The cursor after which the log holds at most that many events."""
+        """The cursor after which the log holds at most this number of events."""
         rows = await self.fetch(
             "select coalesce((select seq from note_event order by seq desc offset $1 limit 1),"
             " (select floor from note_log))",
@@ -91,10 +94,11 @@ class Store(Pool):
     async def notes(
         self, topics: Sequence[str] | None, limit: int, before: int | None = None, after: int | None = None
     ) -> tuple[list[Note], int]:
-        """At most `limit` notes, and the log's head in the same snapshot of the database.
+        """At most `limit` notes, and the head of the log in the same snapshot of the database.
 
-        The newest, in the order of their creation; or the newest with a rowid below `before`; or
-        those last changed after the cursor `after`, in the order of that change.
+        They are the newest notes, or with `before` the newest with a lower rowid, in the order of their creation. With
+        `after`, a cursor, they are the first notes whose last change came after it, in the order of that change.
+        `topics` None means all topics.
         """
         if after is None:
             which, order = "($3::bigint is null or n.rowid < $3::bigint)", "n.rowid desc"
@@ -121,20 +125,23 @@ class Store(Pool):
         return (notes[::-1] if after is None else notes), rows[0]["head"]
 
     async def snapshot(self, topics: Sequence[str] | None, last: int) -> tuple[Sequence[Message], int]:
-        """The newest `last` notes, as `notes` gives them."""
+        """The newest `last` notes in the order of their creation, and the seq at which they are current."""
         return await self.notes(topics, last)
 
     async def get(self, rowid: int) -> Note | None:
-        """One note, or None where there is none."""
+        """The note with this rowid, or None if there is none."""
         rows = await self.fetch(f"{_NOTES} where n.rowid = $1::bigint", rowid)
         return _note(rows[0]) if rows else None
 
     async def prune(self, before: datetime, most: int) -> int:
-        """Trim the log of at most that many of its oldest events from before a time; gives how many went."""
+        """Delete the oldest events of the log: at most `most`, and only up to the last one that is older than `before`.
+
+        Returns how many were deleted. The notes themselves stay.
+        """
         return int((await self.fetch("select note_prune($1, $2)", before, most))[0][0])
 
     async def notify(self, channel: str, timeout: float) -> None:
-        """Send an empty notification; connections that do not do so within these seconds are abandoned."""
+        """Send an empty notification. If that takes over `timeout` seconds, abandon all connections of the pool."""
         giving_up = asyncio.get_running_loop().call_later(timeout, self.abandon)
         try:
             await self.fetch("select pg_notify($1, '')", channel)
@@ -142,7 +149,7 @@ class Store(Pool):
             giving_up.cancel()
 
     async def state(self) -> LogState:
-        """The newest seq and the notify queue's state; takes no lock and writes nothing."""
+        """The state of the log and of the notify queue. The query takes no lock and writes nothing."""
         row = (await self.fetch("select last_value, pg_notification_queue_usage() from note_seq"))[0]
         return LogState(*row)
 

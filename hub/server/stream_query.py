@@ -1,6 +1,7 @@
-"""What the address of a stream asks for: ``?topic=a&after=SEQ&last=50&username=gb&format=json``.
+"""The query in the address of a stream: ``?topic=a&after=SEQ&last=50&username=gb&format=json``.
 
-Owns the parameters that WebSockets and HTTP streams share, and what is wrong with a query.
+Owns the parameters that WebSockets and HTTP streams share, and the errors about them. It never sees a request, only its
+parameters. ``docs/protocol.md``, section Connecting, describes them.
 """
 
 from collections.abc import Mapping
@@ -15,12 +16,12 @@ from hub.protocol.codec import convert
 
 HINT = "The address takes topic (any number), after and last, and for /ws username and format: ?topic=lobby&last=10"
 
-# Unlike a Name it may be empty: that is how one follows nothing.
+# Unlike a Name it may be empty, which follows nothing.
 AnyTopic = Annotated[str, Meta(max_length=MAX_LENGTH, pattern=r"\A[^\x00]*\Z")]
 
 
 class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the address of a stream asks for."""
+    """The parameters of a stream, as its address gives them."""
 
     topic: list[AnyTopic] = msgspec.field(default_factory=lambda: [LOBBY])
     after: Seq | None = None
@@ -30,17 +31,21 @@ class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def topics(self) -> frozenset[str]:
-        """The topics to follow: `*` is all, an empty one is none."""
+        """The topics to follow. `*` replaces all others, and an empty topic counts as none."""
         return frozenset((ALL,)) if ALL in self.topic else frozenset(self.topic) - {""}
 
     @property
     def home(self) -> str:
-        """The topic of a note that names none: the first of the address, or the lobby."""
+        """The topic of a note that names none: the first one that is neither empty nor `*`, else the lobby."""
         return next((topic for topic in self.topic if topic not in ("", ALL)), LOBBY)
 
 
 def parse_query(parameters: Mapping[str, str], max_topics: int) -> Query:
-    """The query of a stream's address. Raises CommandError with what was expected and what came."""
+    """Read the query of a stream, which may name at most `max_topics` topics.
+
+    `parameters` is a multidict, since `topic` may come several times. Raises CommandError, which says what was expected
+    and what came.
+    """
     values: dict[str, Any] = {}
     for name, value in parameters.items():
         if name == "topic":
@@ -56,6 +61,6 @@ def parse_query(parameters: Mapping[str, str], max_topics: int) -> Query:
 
 
 def too_many_topics(limit: int) -> Error:
-    """The reply to one topic too many."""
+    """The error for a client that would follow more than `limit` topics."""
     hint = "Unsubscribe from one, open a second connection, or follow all with `*`."
     return Error("too_many_topics", f"At most {limit} topics at once.", hint)

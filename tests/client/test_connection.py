@@ -18,7 +18,7 @@ INSERT = "insert into note (username, body) values ('gb', $1)"
 
 
 async def next_of(notes: Connection, kind: type) -> object:
-    """The next signal of a kind."""
+    """The next client event of a kind."""
     async with asyncio.timeout(15):
         async for each in notes:
             if isinstance(each, kind):
@@ -61,7 +61,7 @@ async def test_no_hub_there(start_hub, where: str) -> None:
 
 
 async def test_cursor_of_what_was_read(start_hub, database: asyncpg.Connection) -> None:
-    """The cursor is that of the signals that were handed out, however much more has been received."""
+    """The cursor is that of the events that were handed out, however much more has been received."""
     async with start_hub() as (_, address), hub.connect(address, after=0) as notes:
         await next_of(notes, CaughtUp)
         for number in range(5):

@@ -42,7 +42,7 @@ def welcome(seq: int) -> Welcome:
 
 def tell(client: Client, *messages: object) -> list[object]:
     """What the client makes of messages, in order."""
-    return [signal for message in messages for signal in client.received(encode(message))]
+    return [event for message in messages for event in client.received(encode(message))]
 
 
 def query(client: Client) -> dict[str, list[str]]:
@@ -85,7 +85,7 @@ def test_resumes_after_the_last_event() -> None:
 def test_never_twice(seqs: list[int]) -> None:
     """Whatever is sent again, a user sees each event once and in order."""
     client = live_at(0)
-    seen = [signal.seq for signal in tell(client, *map(note, seqs)) if isinstance(signal, Note)]
+    seen = [event.seq for event in tell(client, *map(note, seqs)) if isinstance(event, Note)]
     assert seen == [
         seq for seq, before in zip(seqs, itertools.accumulate([0, *seqs], max), strict=False) if seq > before
     ]

@@ -13,8 +13,8 @@ def welcome(*topics: str) -> Welcome:
     return Welcome("notes.v1", "test", 170, list(topics), Limits(65536, 140, 128, 1000, 25.0))
 
 
-def seqs(signals: list[object]) -> list[int]:
-    return [signal.seq for signal in signals if isinstance(signal, Note)]
+def seqs(events: list[object]) -> list[int]:
+    return [event.seq for event in events if isinstance(event, Note)]
 
 
 def test_reset_while_a_topic_is_behind() -> None:

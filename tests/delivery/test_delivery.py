@@ -20,6 +20,7 @@ from hub.feed.broadcaster import Broadcaster
 from hub.feed.events import Event
 from hub.feed.subscription import Subscription
 from hub.protocol import Deleted, Message, Pong
+from hub.protocol.frames import close_frame
 from tests.delivery.test_io_uring import needs_uring
 from tests.fakes import FakeLog
 
@@ -160,6 +161,18 @@ async def ends(broadcaster: Broadcaster, ending: Client, other: Client, end: str
     for each in strangers:
         each.close()
     assert await other.messages(1) == [f"deleted {seq + 1}"]
+
+
+@in_all_ways
+async def test_nothing_after_the_close_frame(broadcaster: Broadcaster) -> None:
+    """A live client that is told goodbye gets no event after its close frame, while the others go on."""
+    async with client(broadcaster) as ending, client(broadcaster) as other:
+        publish(broadcaster, 1)
+        ending.outgoing.close(1001, "bye")
+        publish(broadcaster, 2)
+        assert await other.messages(2) == ["deleted 1", "deleted 2"]
+        assert await ending.messages(1) == ["deleted 1"]
+        assert ending.theirs.recv(1000, socket.MSG_DONTWAIT) == close_frame(1001, "bye")
 
 
 @in_all_ways

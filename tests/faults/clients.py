@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import aiohttp
 
-from hub.client.events import Accepted, Rejected, Signal
+from hub.client.events import Accepted, ClientEvent, Rejected
 from hub.client.state import RETRY, Client
 from hub.protocol import ALL, Ack, Deleted, Error, Note, Reset, Welcome
 from hub.protocol.codec import decode_message
@@ -188,42 +188,44 @@ class Driver:
 
     def _take(self, data: str) -> None:
         asked = dict(self.client._asked) if '"subscribe ' in data else {}
-        signals = self.client.received(data)
+        events = self.client.received(data)
         if not data.startswith(('{"type":"note"', '{"type":"deleted"')):
             self._log(data[:200])
         if asked or data.startswith('{"type":"welcome"'):
             self._placed(decode_message(data), asked)
-        for signal in signals:
-            self._told(signal)
+        for event in events:
+            self._told(event)
 
     def _placed(self, message: object, asked: dict[str, str]) -> None:
         """A period begins at the client's cursor, or where a hub that is ahead of that says."""
         if isinstance(message, Welcome):
-            cursor = self.client.cursor
             for period in self._open.values():
-                if cursor is not None:
+                cursor = self.client._behind.get(period.topic, self.client.cursor)
+                # Once something was seen, only a reset can have taken the cursor back before the start. The record
+                # begins anew at that reset (exactness.segments); what was seen before it is owed from the old start.
+                if cursor is not None and not period.seen:
                     period.start = cursor if period.start is None else min(period.start, cursor)
         elif isinstance(message, Ack) and (period := self._open.get(asked.get(str(message.id), ""))):
             period.start = max(message.seq or 0, self.client.cursor or 0) if period.start is None else period.start
 
-    def _told(self, signal: Signal) -> None:
-        match signal:
+    def _told(self, event: ClientEvent) -> None:
+        match event:
             case Note() | Deleted():
-                period = self._open.get(ALL) or self._open.get(signal.topic)
+                period = self._open.get(ALL) or self._open.get(event.topic)
                 if period and period.start is not None:
                     self.counts["deliveries"] += 1
-                    period.seen.append(seen_of(signal))
+                    period.seen.append(seen_of(event))
             case Reset():
                 self.counts["resets"] += 1
-                if signal.snapshot:
-                    self.troubles.append(f"a snapshot that nobody asked for: {signal}")
+                if event.snapshot:
+                    self.troubles.append(f"a snapshot that nobody asked for: {event}")
                 for period in self._open.values():
-                    if period.start is not None and signal.topic in (None, period.topic):
-                        period.seen.append(Seen(signal.seq, "reset"))
+                    if period.start is not None and event.topic in (None, period.topic):
+                        period.seen.append(Seen(event.seq, "reset"))
             case Accepted():
-                self.accepted[signal.key] = signal
+                self.accepted[event.key] = event
             case Rejected() | Error():
-                self.troubles.append(f"refused: {signal}")
+                self.troubles.append(f"refused: {event}")
 
 
 def _socket(address: tuple[Any, ...]) -> socket.socket:

@@ -1,7 +1,7 @@
 """What the other modules need of the browser: events, frames, storage.
 
-Owns the calls that are awkward from Python, and the proxies that keep Python's functions alive for
-as long as the page is there. Knows nothing of notes.
+Owns the calls that are awkward from Python, and the proxies that keep Python functions alive for as long as the page is
+open. It never knows about notes.
 """
 
 from collections.abc import Callable, Iterator, MutableMapping
@@ -11,21 +11,21 @@ from typing import Any
 from js import document, requestAnimationFrame, setTimeout, window
 from pyodide.ffi import JsException, create_proxy
 
-HIDDEN_DELAY = 250  # ms between turns while nobody sees the page; it has no frames then
+HIDDEN_DELAY = 250  # milliseconds until a turn while the page is hidden; browsers draw no frames then
 
 
 def element(id: str) -> Any:
-    """The element with an id, which is there."""
+    """The element with this id, which must exist."""
     return document.getElementById(id)
 
 
 def on(target: Any, event: str, function: Callable[[Any], object], **options: bool) -> None:
-    """Call a function at each event."""
+    """Call `function` at each DOM event of this name. The options are those of addEventListener."""
     target.addEventListener(event, create_proxy(function), **options)
 
 
 class Turn:
-    """Runs a function once in the next frame, however often it is asked to."""
+    """Runs a function once in the next animation frame, however often it was asked to."""
 
     def __init__(self, function: Callable[[], None]) -> None:
         self._function = function
@@ -34,7 +34,7 @@ class Turn:
         on(document, "visibilitychange", self._moved)
 
     def ask(self) -> None:
-        """Run soon."""
+        """Run the function in the next frame."""
         if not self._asked:
             self._asked = True
             self._schedule()
@@ -56,7 +56,7 @@ class Turn:
 
 
 class Storage(MutableMapping[str, str]):
-    """What this browser remembers, under names that begin alike; nothing where that is forbidden."""
+    """The part of localStorage whose names begin with `prefix`. If storage is forbidden, it stays empty."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix

@@ -1,7 +1,8 @@
 """The chat, put together.
 
-The only module of the page that knows all the others: what the hub says goes to `notes`, `own` and
-`log`, what the reader writes to the hub's client, and the state of the connection to the status line.
+Owns the way between the parts: client events go to `notes`, `own` and `log`, what the reader writes goes to the client,
+and the state of the connection goes to the status line. It is the only module that knows all the others, and it never
+touches their part of the page.
 """
 
 from typing import Any
@@ -16,14 +17,14 @@ from chat.link import Link
 from chat.log import Log
 from chat.notes import Notes
 from chat.own import Owns
-from hub.client.events import Accepted, Interrupted, Rejected, Signal
+from hub.client.events import Accepted, ClientEvent, Interrupted, Rejected
 from hub.client.state import Client
 from hub.protocol import LOBBY, CaughtUp, Deleted, Error, Note, Page, Publish, Reset, Status
 
-PAGE = 50  # notes that the hub has put into the page, and that are asked for at once
+PAGE = 50  # notes that come with the page, and in one page of history
 
-PATIENCE = 3000  # ms before a question is put again that the hub could not answer
-STATES = {  # of the connection, and what the reader is told
+PATIENCE = 3000  # milliseconds until a request for history that failed is made again
+STATES = {  # state of the connection → what the reader is told
     "starting": "Connecting…",
     "live": "Live",
     "late": "The hub has lost its database; notes come later.",
@@ -34,7 +35,7 @@ STATES = {  # of the connection, and what the reader is told
 
 
 class Chat:
-    """One topic."""
+    """The chat of one topic. `page` holds the notes that came with the HTML; None if the hub could not read them."""
 
     def __init__(self, topic: str, page: Page | None) -> None:
         self.topic = topic
@@ -45,14 +46,14 @@ class Chat:
         self.link = Link(self.client, self.tell, self.told)
         self.log = Log(self.notes, self.own, self.more, self.newest)
         self.composer = Composer(Storage(""), topic, self.write)
-        self._asked = ""  # id of the history that is on its way
-        self._replacing = False  # it replaces what is held
+        self._asked = ""  # id of the request for history that is under way
+        self._replacing = False  # its answer replaces the notes that are held
         self._patience = create_proxy(self._asked_in_vain)
-        self._snapshot = page is None  # the newest notes are on their way, from nothing
-        self._begun = False  # what comes was written after the page was opened
+        self._snapshot = page is None  # a snapshot is being received
+        self._begun = False  # notes that come now were written after the page was opened
 
     def start(self) -> None:
-        """Show what came with the page, send what an earlier one could not, and connect."""
+        """Show the notes that came with the page, send those that an earlier page could not send, and connect."""
         for note in self.own.kept():
             self._publish(note)
         self.log.draw()
@@ -62,77 +63,77 @@ class Chat:
         topics.show(topics.visit(Storage(""), self.topic), LOBBY)
 
     def state(self, name: str) -> None:
-        """Tell the reader how the connection is."""
+        """Show the reader the state of the connection, one of STATES."""
         if document.body.dataset.state != name:
             document.body.dataset.state = name
             element("status").textContent = STATES[name]
 
-    # What the hub says.
+    # What the client tells.
 
-    def tell(self, signal: Signal) -> None:
-        """Take in one signal."""
-        match signal:
+    def tell(self, event: ClientEvent) -> None:
+        """Handle one client event."""
+        match event:
             case Note():
-                self.note(signal)
+                self.note(event)
             case Deleted():
-                self.notes.remove(signal)
-                self.own.passed(signal.seq)
+                self.notes.remove(event)
+                self.own.passed(event.seq)
             case Reset():
-                self.reset(signal)
+                self.reset(event)
             case CaughtUp():
-                self.caught_up(signal)
+                self.caught_up(event)
             case Accepted():
-                self.own.accepted(signal)
+                self.own.accepted(event)
             case Rejected():
-                self.own.rejected(signal)
+                self.own.rejected(event)
             case Page():
-                self.page(signal)
+                self.page(event)
             case Status():
-                self.state("live" if signal.listening else "late")
+                self.state("live" if event.listening else "late")
             case Interrupted():
-                self.interrupted(signal)
-            case Error() if signal.id == self._asked:
+                self.interrupted(event)
+            case Error() if event.id == self._asked:
                 setTimeout(self._patience, PATIENCE)
 
     def told(self) -> None:
-        """Some signals were taken in."""
+        """Update the list after some client events."""
         self.log.live = self.client.live
         self.log.changed()
 
     def note(self, note: Note) -> None:
-        """A new note, or a change of one."""
+        """Handle a note that is new or was changed."""
         mine = self.own.arrived(note)
         is_new = self.notes.put(note)
         if is_new and not mine and self._begun and not self._snapshot:
             self.log.came(note)
 
     def reset(self, reset: Reset) -> None:
-        """What is held does not count any more."""
+        """Forget the notes that are held: they cannot be brought up to date."""
         self.notes.forget()
         self.log.forget()
         self._asked, self._snapshot = "", reset.snapshot
 
-    def caught_up(self, signal: CaughtUp) -> None:
-        """What follows is live."""
+    def caught_up(self, event: CaughtUp) -> None:
+        """Handle the end of a catch-up: events are live from now on."""
         if self._snapshot:
             self.notes.whole = len(self.notes.held) < PAGE
         self._snapshot, self._begun = False, True
-        self.own.passed(signal.seq)
+        self.own.passed(event.seq)
         self.state("live")
 
     def page(self, page: Page) -> None:
-        """An answer to `more` or `newest`."""
+        """Take in the answer to `more` or `newest`."""
         if page.id == self._asked:
             self._asked = ""
             (self.notes.newest if self._replacing else self.notes.older)(page, PAGE)
 
-    def interrupted(self, signal: Interrupted) -> None:
-        """The connection is gone."""
+    def interrupted(self, event: Interrupted) -> None:
+        """Handle the end of a connection."""
         self._asked_in_vain()
-        self.state("refused" if signal.delay is None else "waiting" if navigator.onLine else "offline")
+        self.state("refused" if event.delay is None else "waiting" if navigator.onLine else "offline")
 
     def _asked_in_vain(self) -> None:
-        """The answer to `more` or `newest` will not come."""
+        """Stop waiting for the answer to `more` or `newest`, which will not come."""
         self._asked = ""
         self.notes.unasked()
         self.log.changed()
@@ -140,7 +141,7 @@ class Chat:
     # What the reader does.
 
     def write(self, username: str, text: str) -> None:
-        """A note of ours."""
+        """Publish a note that the reader wrote."""
         self._publish(Publish(username, text, self.topic))
         self.log.to_end()
 
@@ -154,7 +155,7 @@ class Chat:
         self._ask(self.notes.held[0].rowid if self.notes.held else None, replacing=False)
 
     def newest(self) -> None:
-        """Ask for the newest notes, in place of those that are held."""
+        """Ask for the newest notes, to replace those that are held."""
         self._ask(None, replacing=True)
 
     def _ask(self, before: int | None, replacing: bool) -> None:
@@ -164,7 +165,7 @@ class Chat:
             self.link.send()
 
     def clicked(self, event: Any) -> None:
-        """A button of a note that was refused."""
+        """Handle the two buttons of a refused note: try again, and discard."""
         again, drop = (event.target.getAttribute(f"data-{what}") for what in ("again", "drop"))
         if own := self.own.drop(again or drop or ""):
             if again:

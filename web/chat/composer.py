@@ -1,8 +1,7 @@
 """The form in which a note is written.
 
-Owns the two fields: their counters, what is wrong with them in the hub's own words, the name that is
-remembered, and the draft that outlives the page. What the fields may hold comes from the struct
-Publish. Where a note goes is not known here.
+Owns the two fields: their counters, what is wrong with them in the hub's own words, the name that is remembered, and
+the draft that outlives the page. The struct Publish says what the fields may hold. It never sends a note.
 """
 
 from collections.abc import Callable, MutableMapping
@@ -14,19 +13,19 @@ from js import document
 from chat.browser import element, on
 from hub.page import form
 
-SOON_FULL = 40  # characters left from which the counter is shown
-YEAR = 365 * 24 * 3600
+SOON_FULL = 40  # the counter is shown when no more characters than this are left
+YEAR = 365 * 24 * 3600  # seconds
 
 
 class Composer:
-    """The form. `send` gets a name and a text, both valid."""
+    """The form. `send` is called with a name and a text, both valid, and `store` keeps the draft of `topic`."""
 
     def __init__(self, store: MutableMapping[str, str], topic: str, send: Callable[[str, str], None]) -> None:
         self._store, self._draft, self._send = store, f"draft {topic}", send
         self._form, self._name, self._text = element("form"), element("username"), element("body")
         self._form.noValidate = True
         for field in (self._name, self._text):
-            field.removeAttribute("maxlength")  # it counts in UTF-16; the hub, and we, count characters
+            field.removeAttribute("maxlength")  # maxlength counts UTF-16 units; the hub and this form count code points
             on(field, "input", self._typed)
         if not self._text.value:
             self._text.value = store.get(self._draft, "")
@@ -36,11 +35,11 @@ class Composer:
         on(self._text, "keydown", self._key)
 
     def focus(self) -> None:
-        """Put the cursor where the next word goes."""
+        """Focus the text, or the name if that is empty."""
         (self._text if self._name.value else self._name).focus()
 
     def put(self, text: str) -> None:
-        """Give a text back to its writer, in front of what is there."""
+        """Put a text into the field again, in front of what is there."""
         self._text.value = f"{text} {self._text.value}".strip()
         self._typed()
         self._text.focus()
@@ -54,7 +53,7 @@ class Composer:
         for name in form.FIELDS:
             self._count(name)
             field = element(name)
-            # A field that is still empty is not scolded; one that is too long is, at once.
+            # A value that is too long is marked at once. Other mistakes are marked only after an attempt to send.
             if field.getAttribute("aria-invalid") or len(field.value) > form.fields()[name].most:
                 self._show(name, field.value)
         if self._text.value:
@@ -76,7 +75,7 @@ class Composer:
         self._send(name, text)
 
     def _show(self, name: str, value: str) -> bool:
-        """Say what is wrong with a field; whether nothing is."""
+        """Show what is wrong with a field. Returns whether its value is valid."""
         error = form.problem(name, value)
         element(f"{name}-problem").textContent = form.in_words(error) if error else ""
         if error:

@@ -1,7 +1,7 @@
-"""What runs before PyScript does: it draws the notes that came with the page, now in the reader's own time.
+"""The first drawing: the notes that came with the page, in the reader's own time zone.
 
-Owns nothing but that. It needs few modules; reading the others, and PyScript's own, takes as long
-again, and nobody has to wait for it with the list.
+Owns nothing but that. It runs before PyScript does and imports few modules: to load the others, and PyScript's own,
+takes as long again, and the list need not wait for them. It never connects.
 """
 
 from datetime import date
@@ -14,7 +14,7 @@ from hub.protocol import Page
 
 
 def draw(page: Page) -> None:
-    """The notes of the page, below the row that is above them already."""
+    """Draw the notes of the page, below the row that is above them already."""
     above = document.getElementById("edge").outerHTML
     html = "".join(row.html for row in rows(page.notes, None, date.today()))
     document.getElementById("notes").innerHTML = above + html

@@ -1,8 +1,8 @@
 """The WebSocket of the page.
 
-Owns the socket of one `hub.client.Client`: it connects, reconnects when that says so, and carries
-texts. What they mean is decided there. What arrives is handled once a frame and for a few
-milliseconds only, so that ten thousand notes at once do not stop the page.
+Owns the socket of one `hub.client.Client`: it connects, carries the messages, and reconnects after the delay that the
+client gives. It never decides what a message means; the client does. Messages are handled once a frame and for a few
+milliseconds only, so ten thousand notes at once do not block the page.
 """
 
 import time
@@ -16,27 +16,27 @@ from js import WebSocket, clearTimeout, document, location, setInterval, setTime
 from pyodide.ffi import create_proxy
 
 from chat.browser import Turn, on
-from hub.client.events import Signal
+from hub.client.events import ClientEvent
 from hub.client.state import RETRY, Client
 
-BUDGET = 0.010  # seconds of a frame for what has arrived
-QUIET = 27.0  # seconds without a word after which the hub is asked for one; it pings at 25, which we can't see
-GIVEN_UP = 9.0  # seconds to wait for that word
-NEVER = 1006  # the close code of a connection that broke
+BUDGET = 0.010  # seconds of each frame for the messages that have arrived
+QUIET = 27.0  # seconds of silence after which the page pings the hub; a page cannot see the hub's own pings, each 25 s
+GIVEN_UP = 9.0  # seconds to wait for the answer to that ping
+NEVER = 1006  # the close code of a connection that broke (RFC 6455 §7.4.1)
 
 
 class Link:
-    """Keeps a client connected. `tell` gets each signal in order, `told` is called after some of them."""
+    """Keeps a client connected. `tell` gets each client event in order, and `told` is called after some of them."""
 
-    def __init__(self, client: Client, tell: Callable[[Signal], None], told: Callable[[], None]) -> None:
+    def __init__(self, client: Client, tell: Callable[[ClientEvent], None], told: Callable[[], None]) -> None:
         self.client = client
         self._tell, self._told = tell, told
         self._socket: Any = None
         self._arrived: deque[str] = deque()
         self._turn = Turn(self._handle)
         self._timer: int | None = None
-        self._refused = False  # for good
-        self._heard = self._asked = 0.0
+        self._refused = False  # whether the hub refuses for good
+        self._heard = self._asked = 0.0  # monotonic times of the last message, and of a ping without an answer
         self._on_message, self._on_close = create_proxy(self._message), create_proxy(self._closed)
         self._again, self._retry = create_proxy(self.connect), create_proxy(self._retried)
         on(window, "online", lambda _: self.connect())
@@ -55,16 +55,16 @@ class Link:
             socket.onmessage, socket.onclose = self._on_message, self._on_close
 
     def send(self) -> None:
-        """Send what the client has to send."""
+        """Send the messages that the client has to send."""
         for data in self.client.to_send():
-            # A socket that closes now says so; the outbox keeps what was lost.
+            # If the socket closes here, it calls `_closed`, and the client sends again what was lost.
             if self._socket is not None and self._socket.readyState == WebSocket.OPEN:
                 self._socket.send(data.decode())
 
     def _message(self, event: Any) -> None:
         self._arrived.append(event.data)
         if document.hidden:
-            self._handle(until=float("inf"))  # timers are rare then, and nobody waits for a frame
+            self._handle(until=float("inf"))  # a hidden page has no frames, and browsers slow its timers down
         else:
             self._turn.ask()
 
@@ -72,10 +72,10 @@ class Link:
         self._heard, self._asked = time.monotonic(), 0.0
         end = time.perf_counter() + BUDGET if until is None else until
         while self._arrived and time.perf_counter() < end:
-            # A newer hub may say what this page does not know.
+            # A newer hub may send messages that this page does not know.
             with suppress(msgspec.DecodeError):
-                for signal in self.client.received(self._arrived.popleft()):
-                    self._tell(signal)
+                for event in self.client.received(self._arrived.popleft()):
+                    self._tell(event)
         if self._arrived:
             self._turn.ask()
         if self.client.retrying:
@@ -91,7 +91,7 @@ class Link:
         self._ended(event.code, event.reason)
 
     def _break(self, reason: str) -> None:
-        """Give up a socket of which nothing is heard; its own close would take a minute."""
+        """Give up a socket at once: if the hub is silent, the closing handshake would take a minute."""
         if (socket := self._socket) is not None:
             socket.onmessage = socket.onclose = None
             socket.close()
@@ -108,6 +108,7 @@ class Link:
         self._told()
 
     def _check(self, *_: Any) -> None:
+        """Ping a hub that is silent, and give up one that does not answer (keep-alive)."""
         now = time.monotonic()
         if self._socket is None:
             return

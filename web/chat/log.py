@@ -1,9 +1,11 @@
 """The list of notes as the reader sees it.
 
-Owns the rows on the page and where the reader is in them: what is shown is drawn once a frame, however
-much has come, by changing only the rows that differ; who reads further up stays at the same line.
-What there is to show is `notes` and `own`. Note that the box is laid out from its end (column-reverse), so its
-scrollTop is 0 at the newest note and negative above it: that is right before any script runs.
+Owns the rows on the page, and the reader's place in them. Rows are drawn once a frame, however many notes have come,
+and only those that differ are changed; a reader further up stays at the same line. It never decides which notes there
+are: `notes` and `own` do.
+
+The box is laid out from its end (CSS column-reverse), so its scrollTop is 0 at the newest note and negative above it.
+This puts the page at the newest note before any script runs.
 """
 
 from collections.abc import Callable
@@ -16,19 +18,19 @@ from js import document
 from chat.browser import Turn, element, on
 from chat.notes import STEP, Notes
 from chat.own import Owns
-from hub.page import note_html as rows
+from hub.page import note_html
 from hub.protocol import Note
 
-NEAR = 700  # px from an end of the rows at which more of them are fetched
-AT_END = 40  # px from the newest note that still count as being there
-SAID = 3  # notes that are read out one by one; more are only counted
+NEAR = 700  # pixels from an end of the rows at which more of them are fetched
+AT_END = 40  # pixels from the newest note that still count as being at the end
+SAID = 3  # up to this number, new notes are read out one by one; of more, only the number is
 
 BEGINNING = "This is where it begins."
 EMPTY = "No notes yet. Write the first one."
 
 
 class Log:
-    """The list. `more` asks for older notes, `newest` for the newest ones, where they are not held."""
+    """The list. It calls `more` to have notes fetched that are older than those held, and `newest` for the newest."""
 
     def __init__(self, notes: Notes, own: Owns, more: Callable[[], None], newest: Callable[[], None]) -> None:
         self.notes, self.own = notes, own
@@ -38,28 +40,28 @@ class Log:
         self._pill, self._said = element("newest"), element("said")
         self._title = document.title
         self._shown: dict[str, str] = {}  # id → HTML of the rows on the page
-        self._made: dict[int, tuple[Note, bool, str]] = {}  # rowid → what its HTML was made of, and it
-        self._unread: list[Note] = []
-        self._heard: list[Note] = []
+        self._made: dict[int, tuple[Note, bool, str]] = {}  # rowid → the note, whether it is together, and its HTML
+        self._unread: list[Note] = []  # notes to count in the button and in the title
+        self._heard: list[Note] = []  # notes for the screen reader
         self._drawing, self._looking = Turn(self.draw), Turn(self._look)
         on(self._box, "scroll", lambda _: self._looking.ask(), passive=True)
         on(self._pill, "click", lambda _: self.to_end())
         on(self._list, "click", self._clicked)
         on(document, "visibilitychange", lambda _: self._read())
 
-    # What others tell it.
+    # Called by the chat.
 
     def changed(self) -> None:
-        """There is something else to show."""
+        """Draw in the next frame: the notes have changed."""
         self._drawing.ask()
 
     def came(self, note: Note) -> None:
-        """Somebody else has written a note."""
+        """Count a note that somebody else has written, and have it read out."""
         self._unread.append(note)
         self._heard.append(note)
 
     def forget(self) -> None:
-        """Nothing of what was shown counts any more."""
+        """Forget what is known of the notes that were shown."""
         self._unread.clear()
         self._made.clear()
 
@@ -88,37 +90,37 @@ class Log:
         self._say()
         self._looking.ask()
 
-    def _rows(self) -> list[rows.Row]:
+    def _rows(self) -> list[note_html.Row]:
         """The rows to be shown."""
         found, before, today = [self._edge()], None, date.today()
         made: dict[int, tuple[Note, bool, str]] = {}
         for note in self.notes.window():
-            if rows.starts_day(note, before, None):
-                found.append(rows.day(note, None, today))
-            together = rows.is_together(note, before, None)
+            if note_html.starts_day(note, before, None):
+                found.append(note_html.day(note, None, today))
+            together = note_html.is_together(note, before, None)
             known = self._made.get(note.rowid)
             if known is None or known[0] is not note or known[1] is not together:
-                known = note, together, rows.of_note(note, together, None)
+                known = note, together, note_html.of_note(note, together, None)
             made[note.rowid] = known
-            found.append(rows.Row(f"note-{note.rowid}", known[2]))
+            found.append(note_html.Row(f"note-{note.rowid}", known[2]))
             before = note
         self._made = made
         if self.notes.at_end:
             found += self.own.rows(self.live)
         return found
 
-    def _edge(self) -> rows.Row:
-        """The row above the first note."""
+    def _edge(self) -> note_html.Row:
+        """The row above the first note: a link to older notes, or why there is none."""
         notes = self.notes
         if notes.start or not notes.whole:
             oldest = notes.held[0].rowid if notes.held else 1
             text = f'<a id="older" href="?before={oldest}">Older notes</a>' if notes.held else "…"
-            return rows.Row("edge", f'<li id="edge" class="edge">{text}</li>')
+            return note_html.Row("edge", f'<li id="edge" class="edge">{text}</li>')
         kind, text = ("edge", BEGINNING) if notes.held or self.own.waiting else ("edge empty", EMPTY)
-        return rows.Row("edge", f'<li id="edge" class="{kind}">{escape(text)}</li>')
+        return note_html.Row("edge", f'<li id="edge" class="{kind}">{escape(text)}</li>')
 
     def _replace(self, wanted: dict[str, str]) -> None:
-        """Change the rows on the page into the wanted ones, touching only what differs."""
+        """Change the rows on the page into the wanted ones. Only those that differ are touched."""
         shown = self._shown
         kept = [id for id in shown if id in wanted]
         if not kept or len(kept) < len(wanted) // 2 or kept != [id for id in wanted if id in shown]:
@@ -149,7 +151,7 @@ class Log:
         return element(id).getBoundingClientRect().top if id else 0.0
 
     def _first_visible(self, wanted: dict[str, str]) -> str:
-        """The id of the first row on the screen that will stay."""
+        """The id of the first row in sight that will stay."""
         ids = [id for id in self._shown if id in wanted and id != "edge"]
         top = self._box.getBoundingClientRect().top
         low, high = 0, len(ids)
@@ -162,7 +164,7 @@ class Log:
         return ids[min(low, len(ids) - 1)] if ids else ""
 
     def _look(self) -> None:
-        """Fetch or show more rows where the reader comes near the end of those that are there."""
+        """Fetch or show more rows if the reader is near an end of those that are there."""
         notes, box = self.notes, self._box
         if self._at_end() and notes.at_end:
             notes.follow()
@@ -182,7 +184,7 @@ class Log:
             self._drawing.ask()
 
     def _read(self) -> None:
-        """Count what the reader has not seen."""
+        """Show how many notes the reader has not seen, in the button and in the title."""
         at_end = self._at_end() and self.notes.at_end
         if at_end and not document.hidden:
             self._unread.clear()
@@ -192,7 +194,7 @@ class Log:
         document.title = f"({count}) {self._title}" if count else self._title
 
     def _say(self) -> None:
-        """Read out what has come, for those who do not see it."""
+        """Have a screen reader read out the notes that have come."""
         heard, self._heard = self._heard, []
         if len(heard) > SAID:
             self._said.textContent = f"{len(heard)} new notes"

@@ -1,4 +1,7 @@
-"""What PyScript starts: the chat, on the notes that `first` has drawn."""
+"""What PyScript starts: the chat, on the notes that `first` has drawn.
+
+Owns nothing; it never does more than put the two together.
+"""
 
 from js import document
 

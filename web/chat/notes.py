@@ -1,7 +1,7 @@
-"""The notes of one topic that a page holds, and which of them are in its window.
+"""The notes of one topic that the page holds, and the window of them that it shows.
 
-Owns their order (by rowid, as `history` gives them) and how many are kept: at most HELD in memory, at
-most WINDOW on the page, however many come. Does no input or output and knows no browser.
+Owns their order (by rowid, as in a page of history) and their number: at most HELD in memory and at most WINDOW on the
+page, however many come. It never does input or output and knows no browser.
 """
 
 from bisect import bisect_left
@@ -15,19 +15,22 @@ STEP = 80  # notes by which the window moves
 
 
 def rowid(note: Note) -> int:
-    """What notes are ordered by."""
+    """The rowid of a note, by which notes are ordered."""
     return note.rowid
 
 
 class Notes:
-    """Notes in order, and a window on them that follows the newest or stays where a reader is."""
+    """Notes in order, and a window on them that follows the newest or stays where the reader is.
+
+    `whole` says that `notes` are all notes of the topic: there are no older ones.
+    """
 
     def __init__(self, notes: Iterable[Note] = (), whole: bool = False) -> None:
         self.held = list(notes)
-        self.whole = whole  # nothing older exists
-        self.cut = False  # newer ones were dropped, since somebody reads far back
-        self._top: int | None = None  # rowid of the window's first note; None: it follows the newest
-        self._late: list[Note | Deleted] | None = None  # what came since a page of history was asked for
+        self.whole = whole  # there are no notes older than these
+        self.cut = False  # newer notes were dropped, since the reader is far back
+        self._top: int | None = None  # rowid of the window's first note; None if the window follows the newest
+        self._late: list[Note | Deleted] | None = None  # changes since a page of history was asked for
 
     # The window.
 
@@ -52,45 +55,45 @@ class Notes:
         self._trim()
 
     def stay(self) -> None:
-        """Keep the window where it is, whatever comes."""
+        """Keep the window where it is, whatever notes come."""
         if self._top is None and self.held:
             self._top = self.held[self.start].rowid
 
     def move(self, notes: int) -> bool:
-        """Move the window towards the newer ones, or (below 0) the older; whether it moved."""
+        """Move the window by some notes: to newer ones, or to older ones if below 0. Returns whether it moved."""
         before = self.start
         if self.held:
             self._top = self.held[max(0, min(len(self.held) - 1, before + notes))].rowid
         return self.start != before
 
-    # What comes.
+    # Changes.
 
     def put(self, note: Note) -> bool:
-        """Take a note, or a change of one; whether it is a new one at the end."""
+        """Insert a note or replace it by its newer version. Returns whether it is a new note at the end."""
         if self._late is not None:
             self._late.append(note)
         return self._put(note)
 
     def remove(self, deleted: Deleted) -> None:
-        """Take a deletion."""
+        """Remove a note that was deleted."""
         if self._late is not None:
             self._late.append(deleted)
         self._remove(deleted)
 
     def forget(self) -> None:
-        """Hold nothing: what is known can't be brought up to date."""
+        """Forget all notes: they cannot be brought up to date."""
         self.held, self.whole, self.cut, self._top, self._late = [], False, False, None, None
 
     def asked(self) -> None:
-        """A page of history is asked for: what comes from now on may be newer than what it will say."""
+        """Keep changes from now on: a page of history was asked for, and they may be newer than its answer."""
         self._late = []
 
     def unasked(self) -> None:
-        """The page of history will not come."""
+        """Stop keeping changes: the page of history will not come."""
         self._late = None
 
     def older(self, page: Page, asked: int) -> None:
-        """Take the answer to a question for `asked` notes older than all of these."""
+        """Add a page of notes that are older than all of these; `asked` is how many were asked for."""
         self.stay()
         known = {note.rowid for note in self.held}
         self.held = [note for note in page.notes if note.rowid not in known] + self.held
@@ -99,12 +102,13 @@ class Notes:
         self._repeat()
 
     def newest(self, page: Page, asked: int) -> None:
-        """Take the newest notes in place of all these."""
+        """Replace all notes by a page of the newest; `asked` is how many were asked for."""
         self.held, self._top, self.cut = list(page.notes), None, False
         self.whole = len(page.notes) < asked
         self._repeat()
 
     def _repeat(self) -> None:
+        """Apply the changes that came while the page of history was under way."""
         late, self._late = self._late or (), None
         for event in late:
             if isinstance(event, Note):
@@ -122,7 +126,7 @@ class Notes:
                 self.held[at] = note
             return False
         if at == 0 and self.held and not self.whole:
-            return False  # older than all that is held: history will bring it
+            return False  # older than all notes held, so a page of history will bring it
         is_newest = at == len(self.held)
         if not (is_newest and self.cut):
             self.held.insert(at, note)

@@ -1,6 +1,6 @@
 """The topics that were visited in this browser, as links.
 
-Owns that short list and nothing else: what a topic is, and who may read it, the hub knows.
+Owns that short list. It never asks the hub which topics there are, or who may read them.
 """
 
 from collections.abc import MutableMapping
@@ -14,11 +14,11 @@ from js import document
 from chat.browser import element, on
 
 NAME = "topics"
-MOST = 8
+MOST = 8  # topics that are remembered
 
 
 def visit(store: MutableMapping[str, str], topic: str) -> list[str]:
-    """Remember a topic; gives those that were visited, the latest first."""
+    """Remember a topic in `store`. Returns the topics that were visited, the latest first."""
     try:
         before = msgspec.json.decode(store.get(NAME, "[]"), type=list[str])
     except msgspec.DecodeError:
@@ -29,7 +29,7 @@ def visit(store: MutableMapping[str, str], topic: str) -> list[str]:
 
 
 def show(visited: list[str], lobby: str) -> None:
-    """Offer the others, and the lobby."""
+    """Show links to the visited topics but the present one, and to the lobby."""
     others = [*visited[1:], *([] if lobby in visited else [lobby])]
     links = (f'<li><a href="/t/{quote(each, safe="")}" dir="auto">{escape(each)}</a></li>' for each in others)
     element("visited").innerHTML = "".join(links)
@@ -39,12 +39,13 @@ def show(visited: list[str], lobby: str) -> None:
 
 
 def _clicked(event: Any) -> None:
-    """Elsewhere than in the list: close it."""
+    """Close the list after a click elsewhere."""
     if not element("topics").contains(event.target):
         element("topics").open = False
 
 
 def _pressed(event: Any) -> None:
+    """Close the list at Escape."""
     if event.key == "Escape" and element("topics").open:
         element("topics").open = False
         element("topics").querySelector("summary").focus()

