@@ -198,10 +198,11 @@ class Outgoing(asyncio.Protocol):
         await self.done.wait()
 
     def release(self) -> None:
-        """Give the connection back to the protocol that was there before, and write nothing more.
+        """Write the collected replies, and give the connection back to the protocol that was there before.
 
         After a close frame the transport is closed: a library for WebSockets would otherwise send another.
         """
+        self.flush()
         if self.closed and self._framing.close is not None:
             self._transport.close()
         self._stop()

@@ -22,11 +22,6 @@ class Peer:
         self.home = LOBBY
         self.in_flight = 0  # notes that wait for their acks
 
-    @property
-    def format(self) -> Format:
-        """The wire format of its messages."""
-        return self.subscription.format
-
     def reply(self, message: Message) -> None:
         """Send a message; the replies of one turn of the event loop are written together."""
         if data := self.subscription.format(message):

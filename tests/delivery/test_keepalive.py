@@ -171,7 +171,10 @@ async def test_release() -> None:
     stream = Watched(STREAM)
     before = stream._protocol
     assert stream.wire.get_protocol() is stream
+    stream.reply(b"the last")
     stream.release()
+    stream.write(b"x")
+    assert stream.wire.pieces == [b"the last"]
     assert stream.wire.get_protocol() is before and not stream.gone and stream.done.is_set()
     socket = Watched()
     socket.close(GOING_AWAY, "bye")
