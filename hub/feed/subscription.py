@@ -176,7 +176,8 @@ class Subscription:
             await waiter
         else:
             await self._reads.turn()
-            if not self._is_over:
+            # A start that was added meanwhile takes the cursor back: what is new now comes again behind it, not before.
+            if not self._is_over and not cursor.starts:
                 await self._page()
 
     async def _started(self, start: Start) -> bool:

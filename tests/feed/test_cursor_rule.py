@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hub.protocol import ALL, Deleted
@@ -133,6 +133,9 @@ async def play(operations: list[tuple], ring_events: int, seed: int) -> None:
 
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example(
+    [("turn", 1), ("add", 0, ALL, 0), ("remove", 0, ALL), ("turn", 1), ("add", 0, ALL, 0), ("publish", ["a"])], 1, 0
+)
 @given(st.lists(OPERATIONS, min_size=8, max_size=40), st.integers(1, 8), st.integers())
 def test_cursor_rule(operations: list[tuple], ring_events: int, seed: int) -> None:
     """Each subscription gets exactly the events of its topics after its cursor, in order, none twice.
