@@ -15,7 +15,7 @@ wheel: assets ## Build the wheel, with all that the page needs, into dist
 	rm -rf build
 	.venv/bin/python -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist .
 test: lint assets ## Run all tests (ARGS="-k name")
-	.venv/bin/python -m pytest -n 2 $(ARGS)
+	.venv/bin/python -m pytest -n 3 --maxschedchunk 1 $(ARGS)
 lint: $(READY) ## Check style, types and the order of the modules
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
