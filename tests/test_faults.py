@@ -26,8 +26,13 @@ TRIES = 4  # seeds for a control: by luck, or on a slow machine, nothing may go 
 
 
 async def run(seed: int, seconds: float, *options: str) -> tuple[int, str]:
-    """The status and the words of one run."""
-    command = ["-m", "tests.faults", "--seeds", "1", "--first-seed", str(seed), "--seconds", str(seconds), *options]
+    """The status and the words of one run of a seed."""
+    return await say("--seeds", "1", "--first-seed", str(seed), "--seconds", str(seconds), "--failover", "0", *options)
+
+
+async def say(*options: str) -> tuple[int, str]:
+    """The status and the words of the suite with these options."""
+    command = ["-m", "tests.faults", *options]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *command,
@@ -51,6 +56,14 @@ async def test_nothing_is_lost_or_doubled_under_faults() -> None:
     status, text = await run(random.randrange(1, 1_000_000), EXACT)
     print(text)  # the seed
     assert status == 0 and ": exact |" in text, text
+
+
+async def test_failover() -> None:
+    """Two Postgres change places: each note is saved once, none is refused; but for a hub that knows no codes."""
+    options = ("--seeds", "0", "--failover", "1")
+    exact, control = await asyncio.gather(say(*options), say(*options, "--without-states"))
+    assert exact[0] == 0 and "failover: exact |" in exact[1], exact[1]
+    assert control[0] == 0 and "failover: refused (as it must)" in control[1], control[1]
 
 
 @pytest.mark.parametrize("names", [("lock", "prev"), ("dedup", "key")], ids=" and ".join)

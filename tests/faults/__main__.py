@@ -4,6 +4,7 @@ Examples:
   python -m tests.faults --seeds 20 --seconds 15
   python -m tests.faults --seeds 1 --first-seed 7            one seed again
   python -m tests.faults --seeds 1 --seconds 5 --control prev
+  python -m tests.faults --seeds 0 --failover 2              only a failover, there and back
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
+from tests.faults import failover as world_of_failover
 from tests.faults import world
 from tests.faults.controls import CONTROLS, NONE
 from tests.faults.exactness import Finding
@@ -45,6 +47,23 @@ def shown(result: world.Result, most: int) -> list[Finding]:
     return [each for kind in kinds for each in [f for f in result.findings if f.kind == kind][:most]]
 
 
+def failover(switches: int, is_control: bool) -> bool:
+    """Run the world of a failover; whether it went as it must."""
+    start = time.monotonic()
+    findings, counts = asyncio.run(world_of_failover.run(switches, ("--without", "states") if is_control else ()))
+    kinds = {each.kind for each in findings}
+    right = kinds == ({"refused"} if is_control else set())
+    verdict = ", ".join(sorted(kinds)) or "exact"
+    print(
+        f"failover: {verdict}{' (as it must)' if right and is_control else ''} | {switches} switches, "
+        f"{counts['notes']} notes | {time.monotonic() - start:.0f} s",
+        flush=True,
+    )
+    for finding in findings[: 1 if right else MAX_SHOWN]:
+        print(f"  failover: {finding.kind}: {finding.client}: {finding.text}", flush=True)
+    return right
+
+
 def main() -> int:
     """Run what the command line asks for; 1 if any run did not go as it must."""
     parser = argparse.ArgumentParser(
@@ -53,6 +72,8 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20, help="how many runs (default 20)")
     parser.add_argument("--first-seed", type=int, default=None, help="the first one's seed (default: a random one)")
     parser.add_argument("--seconds", type=float, default=15.0, help="how long each is broken (default 15)")
+    parser.add_argument("--failover", type=int, default=2, help="then let two Postgres change places so often (2)")
+    parser.add_argument("--without-states", action="store_true", help="the failover's control: it must fail")
     parser.add_argument("--control", choices=CONTROLS, default=None, help="take a protection out: each run must fail")
     parser.add_argument("--keep", type=Path, default=None, help="folder for the logs of hubs and Postgres")
     options = parser.parse_args()
@@ -77,7 +98,10 @@ def main() -> int:
         totals.events += result.events
         for name in ("faults", "writers", "clients"):
             getattr(totals, name).update(getattr(result, name))
-    print(line(totals, f"{options.seeds - wrong} of {options.seeds} as they must be", 0).replace("seed 0", "total"))
+    if options.seeds:
+        print(line(totals, f"{options.seeds - wrong} of {options.seeds} as they must be", 0).replace("seed 0", "total"))
+    if options.failover and control is NONE:
+        wrong += not failover(options.failover, options.without_states)
     return 1 if wrong else 0
 
 
