@@ -37,7 +37,15 @@ class WorkerError(HubError):
 
 
 class ClosedError(HubError):
-    """The hub closed the connection for good. The message is the hub's reason."""
+    """The connection is closed for good: the hub refuses this client (the message is its reason), or its user left."""
+
+
+class UnreachableError(HubError):
+    """No hub answers, or the connection to it was lost, and the client was told not to try again, or not any longer."""
+
+
+class ProtocolError(HubError):
+    """A hub sent something that is no message of the protocol."""
 
 
 class RejectedError(HubError):
@@ -57,7 +65,10 @@ class CommandError(HubError):
 
 
 class Unavailable(CommandError):
-    """Postgres cannot be reached, or did not answer in time. The same may work later."""
+    """Postgres cannot be reached, or did not answer in time. The same may work later.
+
+    `hub.connect` raises it when its `connect_timeout` is over and the hub answers, but not its database.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(
