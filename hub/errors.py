@@ -1,9 +1,11 @@
 """Every error that a caller of this package may want to catch.
 
 Owns the classes and nothing that raises them. All derive from HubError, and each message is a sentence for people, so
-whoever catches HubError and prints it needs nothing else. Standard library and `hub.protocol.messages` only: the
-browser runs this file too.
+whoever catches HubError and prints it needs nothing else. Standard library, msgspec and `hub.protocol.messages` only:
+the browser runs this file too.
 """
+
+import msgspec
 
 from hub.protocol.messages import Error
 
@@ -44,7 +46,7 @@ class UnreachableError(HubError):
     """No hub answers, or the connection to it was lost, and the client was told not to try again, or not any longer."""
 
 
-class ProtocolError(HubError):
+class ProtocolError(HubError, msgspec.DecodeError):
     """A hub sent something that is no message of the protocol."""
 
 

@@ -3,6 +3,10 @@
 import asyncio
 import itertools
 import logging
+import re
+import signal
+import sys
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -10,14 +14,16 @@ import pytest
 import hub
 from hub.client import connection
 from hub.client.events import Interrupted
-from hub.errors import ClosedError, HubError, Unavailable, UnreachableError
+from hub.errors import ClosedError, Unavailable, UnreachableError
 from hub.protocol import INVALID, Ack, CaughtUp, Error, Note, Status
 from hub.protocol.codec import encode
 from hub.server.commands import decode
 from tests.client.scripted import Socket, deaf, note, says, scripted, welcome
 from tests.client.test_connection import next_of
-from tests.programs import free_port
+from tests.programs import ROOT, free_port, program
 from tests.proxy import proxied
+
+README = ROOT / "README.md"
 
 
 @pytest.fixture(autouse=True)
@@ -185,6 +191,14 @@ async def test_home_of_a_note(start_hub, database: asyncpg.Connection) -> None:
         assert await database.fetchval("select topic from note where rowid = $1", accepted.rowid) == "news"
 
 
-def test_errors_have_one_root() -> None:
-    """Whoever catches HubError catches them all."""
-    assert all(issubclass(each, HubError) for each in (ClosedError, UnreachableError, Unavailable))
+async def test_example_of_the_readme(start_hub, tmp_path: Path) -> None:
+    """The README's program ends without a word when one presses Ctrl-C."""
+    [code] = [
+        block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "hub.connect(" in block
+    ]
+    async with start_hub() as (_, address):
+        (tmp_path / "follow.py").write_text(code.replace("http://127.0.0.1:8080", address))
+        async with program(sys.executable, tmp_path / "follow.py", stderr_too=True) as follow:
+            assert await follow.line() == "#lobby gb: hello from Python"
+            follow.process.send_signal(signal.SIGINT)
+            assert await follow.rest() == "" and await follow.process.wait() == 0
