@@ -48,8 +48,8 @@ class Client:
 
     `topics` are the topics to follow: `*` is all, and no topic makes a client that only publishes. `after` is a cursor
     to resume from. `last` is how many of the newest notes to ask for where there is no cursor, or the hub cannot resume
-    from it; topics that do not fit into the address (MAX_PATH) go without. `delays` makes the waits between attempts to
-    connect, in seconds; they start anew each time the client is live.
+    from it; topics that do not fit into the address (MAX_PATH) may go without. `delays` makes the waits between
+    attempts to connect, in seconds; they start anew each time the client is live.
 
     Everything up to `cursor` was given to the user, in the topics that have no cursor of their own; None means that
     there is no position yet. `live` says whether the client has caught up.
