@@ -1,9 +1,11 @@
 """Every error that a caller of this package may want to catch.
 
 Owns the classes and nothing that raises them. All derive from HubError, and each message is a sentence for people, so
-whoever catches HubError and prints it needs nothing else. Standard library and `hub.protocol.messages` only: the
-browser runs this file too.
+whoever catches HubError and prints it needs nothing else. Standard library, msgspec and `hub.protocol.messages` only:
+the browser runs this file too.
 """
+
+import msgspec
 
 from hub.protocol.messages import Error
 
@@ -37,7 +39,15 @@ class WorkerError(HubError):
 
 
 class ClosedError(HubError):
-    """The hub closed the connection for good. The message is the hub's reason."""
+    """The connection is closed for good: the hub refuses this client (the message is its reason), or its user left."""
+
+
+class UnreachableError(HubError):
+    """No hub answers, or the connection to it was lost, and the client was told not to try again, or not any longer."""
+
+
+class ProtocolError(HubError, msgspec.DecodeError):
+    """A hub sent something that is no message of the protocol."""
 
 
 class RejectedError(HubError):
@@ -58,6 +68,8 @@ class CommandError(HubError):
 
 class Unavailable(CommandError):
     """The database cannot do this now, whatever was asked. The same may work later.
+
+    `hub.connect` raises it when its `connect_timeout` is over and the hub answers, but not its database.
 
     `reason` is for logs. `what` says for anybody why nothing was done; without it nobody knows whether it was.
     `passes` says whether it does by itself.

@@ -3,6 +3,7 @@
 Owns the lines that a person reads. Connections, resuming and the outbox are `hub.client`'s.
 """
 
+import logging
 import sys
 from collections.abc import Iterable
 
@@ -12,13 +13,16 @@ from hub.protocol import CaughtUp, Deleted, Note, Reset
 from hub.protocol.codec import encode
 from hub.protocol.text import printable, text_line
 
+# Both show each lost connection themselves; without a handler the client's warnings would go to standard error as well.
+logging.getLogger("hub.client").addHandler(logging.NullHandler())
+
 
 def line(event: ClientEvent) -> str:
     """A client event as one line for people, in local time; empty for an event that needs no line."""
     match event:
         case Interrupted():
             again = "" if event.delay is None else f"; trying again in {event.delay:.1f} s"
-            return f"* not connected: {printable(event.reason) or event.code}{again}"
+            return f"* not connected to the hub: {printable(event.reason)}{again}"
         case Rejected():
             return f"! {printable(event.error.message)} {printable(event.error.hint)}"
         case Accepted():

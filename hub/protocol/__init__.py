@@ -5,7 +5,7 @@ formats and WebSocket frames. It does no input or output and knows no client. It
 only, since the browser runs these very files.
 """
 
-from hub.protocol.codes import BAD_REQUEST, FORBIDDEN, GOING_AWAY, STALLED, TOO_BIG, may_reconnect
+from hub.protocol.codes import BAD_REQUEST, FORBIDDEN, GOING_AWAY, INVALID, STALLED, TOO_BIG, may_reconnect
 from hub.protocol.messages import (
     ALL,
     LOBBY,
@@ -44,6 +44,7 @@ __all__ = [
     "BAD_REQUEST",
     "FORBIDDEN",
     "GOING_AWAY",
+    "INVALID",
     "LOBBY",
     "MAX_LENGTH",
     "MAX_PAGE",

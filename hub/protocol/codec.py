@@ -3,28 +3,47 @@
 Owns the decoders. `hub.protocol.mistakes` says what is wrong with bytes that are no message.
 """
 
+import contextlib
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, TypeVar, Union
+from typing import Any, Final, TypeVar, Union, get_args
 
 import msgspec
 
-from hub.errors import CommandError
-from hub.protocol.messages import Error, Message, Publish
+from hub.errors import CommandError, ProtocolError
+from hub.protocol.messages import PROTOCOL, Error, Message, Publish
 from hub.protocol.mistakes import explain
 
 T = TypeVar("T")
+
+
+class Typed(msgspec.Struct):
+    """Any message, as far as all versions of the protocol agree on it."""
+
+    type: str
+
 
 # What a decoder raises: UnicodeError for a str with a lone surrogate too, RecursionError for thousands of brackets.
 UNDECODABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 encode = msgspec.json.Encoder().encode
 _messages: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+_typed = msgspec.json.Decoder(Typed)
+_types: Final = frozenset(kind.__struct_config__.tag for kind in get_args(Message))
 _objects = msgspec.json.Decoder(dict[str, Any])
 
 
-def decode_message(data: bytes | str) -> Message:
-    """A message of the hub. Raises msgspec.DecodeError."""
-    return _messages.decode(data)
+def decode_message(data: bytes | str) -> Message | None:
+    """A message of the hub; None if a newer hub sent a type that is not known here. Fields not known are left out.
+
+    Raises ProtocolError.
+    """
+    try:
+        return _messages.decode(data)
+    except UNDECODABLE as error:
+        with contextlib.suppress(*UNDECODABLE):
+            if _typed.decode(data).type not in _types:
+                return None
+        raise ProtocolError(f"the hub sent something that is no message of {PROTOCOL}: {error}") from error
 
 
 class CommandDecoder:

@@ -7,6 +7,7 @@ reconnects, after 3500 to 3999 it does not.
 from typing import Final
 
 GOING_AWAY: Final = 1001
+INVALID: Final = 1007
 TOO_BIG: Final = 1009
 STALLED: Final = 3008
 BAD_REQUEST: Final = 3501

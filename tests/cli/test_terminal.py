@@ -118,6 +118,15 @@ async def test_tail_refused(start_hub) -> None:
         assert "At most 1 topic" in printed and "Traceback" not in printed
 
 
+async def test_tail_without_a_hub() -> None:
+    """A tail says once for each attempt that no hub answers, where, and when it tries again."""
+    address = f"http://127.0.0.1:{free_port()}"
+    async with program(*HUB, "tail", "--url", address, stderr_too=True) as tail:
+        for _ in range(2):
+            where = rf"^\* not connected to the hub: no hub answers at {address} \(.+\); trying again in \d\.\d s$"
+            assert re.search(where, await tail.line())
+
+
 async def test_chat(url: str, database: asyncpg.Connection) -> None:
     """A chat shows what was, what comes and what one sends; the hub may go and come back while one types."""
     await database.execute(INSERT, "from before")

@@ -157,7 +157,7 @@ def test_outbox() -> None:
     first = sent(client)
     client.closed(1006)
     tell(client, welcome(1))
-    assert sent(client) == first == [Publish("gb", "hello", None, key, key)]
+    assert sent(client) == first == [Publish("gb", "hello", "lobby", key, key)]
     assert tell(client, Ack(key, 5, 3)) == [Accepted(key, 5, 3)]
     client.closed(1006)
     tell(client, welcome(5))
@@ -184,11 +184,11 @@ def test_close_codes() -> None:
 
 
 def test_backoff() -> None:
-    """The limit of the waits doubles from half a second to 15 seconds, and starts small again once live."""
+    """The limit of the waits doubles from half a second to 5 seconds, and starts small again once live."""
     client = Client()
-    assert all(client.closed(1006).delay <= limit for limit in (0.5, 1, 2, 4, 8, 15, 15, 15))
+    assert all(client.closed(1006).delay <= limit for limit in (0.5, 1, 2, 4, 5, 5, 5))
     client = Client(delays=lambda: backoff(FIRST_DELAY, LONGEST_DELAY, lambda low, high: high))
-    assert [client.closed(1006).delay for _ in range(8)] == [0.5, 1, 2, 4, 8, 15, 15, 15]
+    assert [client.closed(1006).delay for _ in range(7)] == [0.5, 1, 2, 4, 5, 5, 5]
     client = Client(delays=lambda: backoff(FIRST_DELAY, LONGEST_DELAY, lambda low, high: high))
     assert [client.closed(1006).delay for _ in range(3)] == [0.5, 1, 2]
     tell(client, welcome(1))

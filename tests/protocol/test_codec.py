@@ -11,12 +11,13 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from hub.errors import CommandError
+from hub.errors import CommandError, ProtocolError
 from hub.protocol import (
     MAX_LENGTH,
     Ack,
     Error,
     History,
+    Limits,
     Message,
     Note,
     Page,
@@ -25,6 +26,7 @@ from hub.protocol import (
     Publish,
     Subscribe,
     Unsubscribe,
+    Welcome,
     mistakes,
 )
 from hub.protocol.codec import convert, decode_message, encode
@@ -66,6 +68,27 @@ def refusal(data: bytes) -> Error:
 def test_commands_round_trip(command: Struct) -> None:
     """Every valid command means the same after its way over the wire."""
     assert decode_command(encode(command)) == command
+
+
+@pytest.mark.parametrize("data", ['{"type":"row","seq":1}', '{"rows":[{"type":"note"}],"type":"rows"}'])
+def test_unknown_type(data: str) -> None:
+    """A message of a later version is nothing that a client must understand."""
+    assert decode_message(data) is None and decode_message(data.encode()) is None
+
+
+def test_unknown_fields() -> None:
+    """Fields of a later version are left out, in nested objects too."""
+    data = encode(Welcome("notes.v1", "2.0", 1, ["a"], Limits(1, 2, 3, 4, 5.0))).decode()
+    assert decode_message(data.replace("{", '{"new":{"type":"note"},')) == decode_message(data)
+
+
+@pytest.mark.parametrize(
+    "data", ["", "{", "[]", "1", '{"seq":1}', '{"type":1}', '{"type":"note","seq":"x"}', '{"type":"row"', "[" * 9999]
+)
+def test_malformed_messages(data: str) -> None:
+    """What is no message of any version is one kind of error, with one line for people."""
+    with pytest.raises(ProtocolError, match=r"\Athe hub sent something that is no message of notes.v1: .+\Z"):
+        decode_message(data)
 
 
 @given(messages)
