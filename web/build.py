@@ -72,6 +72,7 @@ def compress(files: Iterable[str], node: Node, out: Path) -> None:
     """Write the compressed siblings of those that have none."""
     new = [out / path for path in files if not sibling(out / path, "gz").exists()]
     if new:
+        print("page: compressing what the browser gets, which takes half a minute at first", flush=True)
         run([*node.node, WEB / "make/prepare.mjs", "compress", *new])
 
 

@@ -18,7 +18,7 @@ from hub.protocol import LOBBY, MAX_LENGTH, Error, Note, Page
 from hub.protocol.codec import encode
 from hub.settings import WEB_DIR
 
-PAGE_NOTES: Final = 50
+PAGE_NOTES: Final = note_html.PAGE_NOTES
 HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
@@ -30,7 +30,6 @@ HEADERS: Final = {
 # The page needs none of these plugins of PyScript; `!` turns one off.
 PLUGINS: Final = ["!codemirror", "!deprecations-manager", "!donkey", "!py-editor", "!py-game", "!py-terminal"]
 PLACEHOLDERS: Final = {"username": "Your name", "body": "Write a note…"}
-EMPTY: Final = "No notes yet. Write the first one."
 UNKNOWN: Final = "The notes can’t be shown just now."
 
 _files = {name: (WEB_DIR / name).read_text("utf-8") for name in ("index.html", "problem.html")}
@@ -120,12 +119,10 @@ def _start(assets: Assets, manifest: Manifest) -> str:
 def _edge(view: View) -> str:
     """The row above the oldest note: a link to older notes, or why there is none."""
     if view.seq is None:
-        return f'<li id="edge" class="edge">{UNKNOWN}</li>'
-    if not view.notes:
-        return f'<li id="edge" class="edge empty">{EMPTY}</li>'
+        return note_html.edge(UNKNOWN)
     if len(view.notes) < PAGE_NOTES:
-        return '<li id="edge" class="edge">This is where it begins.</li>'
-    return f'<li id="edge" class="edge"><a id="older" href="?before={view.notes[0].rowid}">Older notes</a></li>'
+        return note_html.beginning(not view.notes)
+    return note_html.older(view.notes[0].rowid)
 
 
 def _end(view: View) -> Iterator[str]:
