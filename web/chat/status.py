@@ -15,7 +15,7 @@ BROKEN: Final = 1006  # the close code of a connection that broke or could not b
 STATES: Final = {  # state of the connection → what the reader is told
     "starting": "Connecting…",
     "live": "Live",
-    "late": "The hub can’t reach its database. Notes come later, and so does what you write.",
+    "late": "The hub can’t reach its database. What you write is sent later.",
     "waiting": "Reconnecting…",
     "unreachable": "The hub can’t be reached. What you write is sent later.",
     "offline": "You are offline. What you write is sent later.",
