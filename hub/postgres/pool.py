@@ -15,6 +15,7 @@ import asyncpg
 from hub.errors import DatabaseError, Refused, Unavailable
 
 TIMEOUT = 10.0  # seconds for one statement of a client's request
+MAX_WAITING = 1000  # statements that wait for a connection of a pool; the next one is refused
 IDLE = 300.0  # seconds without use after which a connection is closed: firewalls drop idle ones without a word
 SERVER_SETTINGS = {
     "application_name": "notes-hub",
@@ -82,6 +83,7 @@ class Pool:
     def __init__(self, url: str, size: int) -> None:
         self._url = url
         self._connections: WeakSet[asyncpg.Connection] = WeakSet()
+        self._waiting = 0  # statements that wait for a connection
         self._pool = asyncpg.create_pool(
             url,
             min_size=0,
@@ -123,7 +125,25 @@ class Pool:
         self._connections.clear()
 
     async def fetch(self, sql: str, *args: object) -> Any:
-        """The rows of a statement. Raises Unavailable or Refused."""
+        """The rows of a statement. Raises Unavailable or Refused.
+
+        It waits for a connection for TIMEOUT at most, and not at all where MAX_WAITING others wait already.
+        """
+        if self._waiting >= MAX_WAITING:
+            raise Unavailable(f"{self._waiting} statements wait for a connection already")
         with told():
-            async with self._pool.acquire() as connection:
+            connection = await self._acquire()
+            try:
                 return await connection.fetch(sql, *args)
+            finally:
+                await self._pool.release(connection)
+
+    async def _acquire(self) -> Any:
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                return await self._pool.acquire()
+        except TimeoutError as error:
+            raise Unavailable(f"no connection to the database was free within {TIMEOUT:.0f} s") from error
+        finally:
+            self._waiting -= 1
