@@ -1,7 +1,7 @@
 """Connections to Postgres, and what goes wrong with them.
 
 Owns how connections are set up, the pool, and the translation of errors: a connection that breaks becomes Unavailable,
-what Postgres itself refuses becomes Refused. It knows no table.
+and what Postgres reports becomes what `sqlstate` says. It knows no table.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ from weakref import WeakSet
 
 import asyncpg
 
-from hub.errors import DatabaseError, Refused, Unavailable
+from hub.errors import DatabaseError, Unavailable
+from hub.postgres import sqlstate
 
 TIMEOUT = 10.0  # seconds for one statement of a client's request
 MAX_WAITING = 1000  # statements that wait for a connection of a pool; the next one is refused
@@ -54,27 +55,30 @@ def told() -> Iterator[None]:
     """Turn errors of asyncpg and of the connection into Unavailable and Refused."""
     try:
         yield
+    except asyncpg.PostgresError as error:
+        raise sqlstate.error_of(sqlstate.state_of(error), str(error)) from error
     except CONNECTION_ERRORS as error:
         raise Unavailable(str(error) or type(error).__name__) from error
-    except asyncpg.PostgresError as error:
-        raise Refused(str(error).partition("\n")[0]) from error  # its detail would show a row, maybe somebody else's
 
 
 @contextlib.contextmanager
 def hub_errors() -> Iterator[None]:
     """Raise what asyncpg raises in the block as an error of `hub.errors`, with the same message.
 
-    Raises Unavailable where the connection or the server fails, and DatabaseError where Postgres refuses a statement or
-    a user. OSError and TimeoutError pass as they are: they need not come from Postgres.
+    Raises Unavailable for what passes by itself, as `sqlstate` says, and DatabaseError where Postgres refuses a
+    statement or a user, or somebody has to mend something. OSError and TimeoutError pass as they are: they need not
+    come from Postgres.
     """
     try:
         yield
     except OSError:
         raise
+    except asyncpg.PostgresError as error:
+        found = sqlstate.trouble(sqlstate.state_of(error))
+        kind = Unavailable if found and found.passes else DatabaseError
+        raise kind(str(error) or type(error).__name__) from error
     except CONNECTION_ERRORS as error:
         raise Unavailable(str(error) or type(error).__name__) from error
-    except asyncpg.PostgresError as error:
-        raise DatabaseError(str(error) or type(error).__name__) from error
 
 
 class Pool:
