@@ -1,7 +1,7 @@
 """Prepares what the page runs on, once: ``python web/build.py OUT_DIR``.
 
-Owns the folder that is served and its `manifest.json`; `make/` fetches and makes what goes in. The
-hub's own sources are not in it: the hub serves those as they are. Unchanged inputs: nothing is done.
+Owns the folder that is served and its `manifest.json`; `make/` fetches and makes what goes in. Our own
+Python is in it in compiled form only: the hub serves the sources as they are. Unchanged inputs: nothing is done.
 
 The manifest holds `inputs` (a hash), `entry` (what the page has to name: name -> path), `preload`
 (path, and whether as `module` or `fetch`, the largest first) and `files` (path -> `size`, and `br`:
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from make.contents import OWN_MODULES, Assets, collect, digest
 from make.fetch import NPM_FILES, WEB, BuildError, Node, find_node, run
-from make.library import roots
+from make.library import own_sources
 
 WORK = WEB.parent / ".web"
 MANIFEST = "manifest.json"
@@ -43,10 +43,11 @@ def build(out: Path, work: Path) -> bool:
 
 
 def fingerprint() -> str:
-    """A hash of all that the result depends on."""
+    """A hash of all that the result depends on: the tools, what they read, and our own Python, which they compile."""
     tools = sorted(path for path in (WEB / "make").iterdir() if path.is_file())
     contents = (path.read_bytes() for path in [*tools, *(WEB / name for name in INPUTS)])
-    return digest(*contents, *(name.encode() for name in roots()))
+    own = (part.encode() for source in own_sources().items() for part in source)
+    return digest(*contents, *own)
 
 
 def is_current(out: Path, inputs: str) -> bool:
@@ -71,6 +72,7 @@ def compress(files: Iterable[str], node: Node, out: Path) -> None:
     """Write the compressed siblings of those that have none."""
     new = [out / path for path in files if not sibling(out / path, "gz").exists()]
     if new:
+        print("page: compressing what the browser gets, which takes half a minute at first", flush=True)
         run([*node.node, WEB / "make/prepare.mjs", "compress", *new])
 
 

@@ -17,7 +17,6 @@ Who may write, and when:
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -239,6 +238,6 @@ class Outgoing(asyncio.Protocol):
 def _descriptor(transport: asyncio.Transport) -> int | None:
     """The file number of a plain socket; None where only the transport can write (TLS)."""
     socket = transport.get_extra_info("socket")
-    if os.name != "posix" or socket is None or transport.get_extra_info("ssl_object"):
+    if socket is None or transport.get_extra_info("ssl_object"):
         return None
     return int(socket.fileno())

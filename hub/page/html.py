@@ -18,7 +18,7 @@ from hub.protocol import LOBBY, MAX_LENGTH, Error, Note, Page
 from hub.protocol.codec import encode
 from hub.settings import WEB_DIR
 
-PAGE_NOTES: Final = 50
+PAGE_NOTES: Final = note_html.PAGE_NOTES
 HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
@@ -30,7 +30,9 @@ HEADERS: Final = {
 # The page needs none of these plugins of PyScript; `!` turns one off.
 PLUGINS: Final = ["!codemirror", "!deprecations-manager", "!donkey", "!py-editor", "!py-game", "!py-terminal"]
 PLACEHOLDERS: Final = {"username": "Your name", "body": "Write a note…"}
-EMPTY: Final = "No notes yet. Write the first one."
+STARTING: Final = "Starting…"
+PAST: Final = "Times are UTC."
+STILL: Final = "This page’s scripts were not built. Reload it for newer notes; times are UTC."
 UNKNOWN: Final = "The notes can’t be shown just now."
 
 _files = {name: (WEB_DIR / name).read_text("utf-8") for name in ("index.html", "problem.html")}
@@ -74,11 +76,7 @@ def render(assets: Assets, view: View, given: Mapping[str, str], error: Error | 
         head="\n".join(_head(assets, manifest)) if manifest else "",
         start=_start(assets, manifest) if manifest else "",
         state="starting" if manifest else "still",
-        status="Starting…"
-        if manifest
-        else "Times are UTC. Reload for newer notes."
-        if view.before is None
-        else "Times are UTC",
+        status=_status(assets, view),
         size=manifest.size if manifest else 1,
         rows="\n".join([_edge(view), *(row.html for row in found), *_end(view)]),
         data=_data(view),
@@ -92,6 +90,13 @@ def render(assets: Assets, view: View, given: Mapping[str, str], error: Error | 
 def render_problem(assets: Assets, error: Error) -> str:
     """A page that tells people what went wrong and what to do, as HTML."""
     return PROBLEM.substitute(message=escape(error.message), hint=escape(error.hint), style=assets.own("page.css"))
+
+
+def _status(assets: Assets, view: View) -> str:
+    """What the page says of itself until its Python does."""
+    if view.before is not None:
+        return PAST
+    return STARTING if assets.manifest else STILL
 
 
 def _head(assets: Assets, manifest: Manifest) -> Iterator[str]:
@@ -120,12 +125,10 @@ def _start(assets: Assets, manifest: Manifest) -> str:
 def _edge(view: View) -> str:
     """The row above the oldest note: a link to older notes, or why there is none."""
     if view.seq is None:
-        return f'<li id="edge" class="edge">{UNKNOWN}</li>'
-    if not view.notes:
-        return f'<li id="edge" class="edge empty">{EMPTY}</li>'
+        return note_html.edge(UNKNOWN)
     if len(view.notes) < PAGE_NOTES:
-        return '<li id="edge" class="edge">This is where it begins.</li>'
-    return f'<li id="edge" class="edge"><a id="older" href="?before={view.notes[0].rowid}">Older notes</a></li>'
+        return note_html.beginning(not view.notes)
+    return note_html.older(view.notes[0].rowid)
 
 
 def _end(view: View) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """The HTML of notes, made in the same way by the hub and in the browser.
 
-Owns the markup of a note's row, its links and its dates. It escapes the text of a note, and never decides which notes
-are shown or where their rows go. It needs only the standard library and `hub.protocol`.
+Owns the markup of a note's row, its links and its dates, and of the row above the oldest note. It escapes the text of a
+note, and never decides which notes are shown or where their rows go. It needs only the standard library and
+`hub.protocol`.
 """
 
 import re
@@ -13,6 +14,8 @@ from typing import Final, NamedTuple
 
 from hub.protocol import Note
 
+PAGE_NOTES: Final = 50  # notes that come with the page, and in one page of history
+EDGE: Final = "edge"  # the element id of the row above the oldest note
 TOGETHER: Final = timedelta(minutes=10)  # notes of one author that are no further apart are shown under one name
 HUES: Final = 8  # number of colours for names; page.css defines them
 ADDRESS: Final = re.compile(r"https?://[^\W_][^\s<>\"]*", re.IGNORECASE)
@@ -37,6 +40,21 @@ def rows(notes: Iterable[Note], zone: tzinfo | None, today: date) -> Iterator[Ro
             yield day(note, zone, today)
         yield Row(f"note-{note.rowid}", of_note(note, is_together(note, before, zone), zone))
         before = note
+
+
+def older(rowid: int) -> str:
+    """The row above the oldest note that is shown, if there are older ones: a link to the notes below this rowid."""
+    return edge(f'<a id="older" href="?before={rowid}">Older notes</a>')
+
+
+def beginning(empty: bool) -> str:
+    """The row above the first note of all. `empty` says that there is no note."""
+    return edge("No notes yet. Write the first one.", " empty") if empty else edge("This is where it begins.")
+
+
+def edge(text: str, kind: str = "") -> str:
+    """The row above the oldest note. `text` is HTML."""
+    return f'<li id="{EDGE}" class="edge{kind}">{text}</li>'
 
 
 def starts_day(note: Note, before: Note | None, zone: tzinfo | None) -> bool:

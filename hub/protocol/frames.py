@@ -25,6 +25,7 @@ def pong_frame(payload: bytes) -> bytes:
 
 
 def close_frame(code: int, reason: str) -> bytes:
-    """A close frame; a longer reason is cut."""
-    payload = code.to_bytes(2, "big") + reason.encode()[:MOST_REASON]
+    """A close frame. A longer reason is cut between two characters, since it must be UTF-8 (RFC 6455 §5.5.1)."""
+    cut = reason.encode()[:MOST_REASON].decode(errors="ignore")
+    payload = code.to_bytes(2, "big") + cut.encode()
     return bytes((0x88, len(payload))) + payload

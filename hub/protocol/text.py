@@ -39,7 +39,7 @@ def text_line(message: Message, local: bool = False) -> str:
         case CaughtUp():
             return f"* up to date at {message.seq}; resume with after={message.seq}"
         case Reset():
-            return f"* starting afresh at {message.seq}: {message.reason}"
+            return f"* starting afresh at {message.seq}: {printable(message.reason)}"
         case Status():
             return (
                 "* the database is back" if message.listening else "* the database can't be reached; notes will be late"

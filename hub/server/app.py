@@ -101,6 +101,9 @@ def application(context: Context, counting: metrics.Counting) -> web.Application
     app[health.COUNTS] = counting
     app[health.PROBE] = asyncio.Lock()
     app[replies.ASSETS] = assets = Assets()
+    if assets.manifest is None:
+        # In an installed package they cannot be made any more; a wheel has them.
+        log.warning("page_without_scripts", mend="in a clone: `make assets`, or `make wheel` and install the wheel")
     app.add_routes([*ROUTES, *assets.routes()])
     app.on_response_prepare.append(cors.headers(allowed))
     app.on_shutdown.append(farewell)

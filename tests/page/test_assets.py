@@ -5,11 +5,13 @@ import re
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from hub.page.assets import PYTHON, SHARED, Assets
 from hub.settings import PACKAGE
 
 PERSON = {"Accept": "text/html", "Accept-Encoding": "identity"}
+DATA = '<script id="data" type="application/json">'  # the only script of a page without scripts
 POLICY = ("script-src 'self' 'wasm-unsafe-eval'", "frame-ancestors 'none'", "object-src 'none'", "base-uri 'none'")
 
 
@@ -79,6 +81,27 @@ def test_a_change_is_another_address(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Assets().base
     monkeypatch.setattr("hub.page.assets._own_files", lambda folder: {"page.css": b"changed"})
     assert Assets().base != before
+
+
+async def test_a_page_without_scripts_says_so(monkeypatch: pytest.MonkeyPatch, start_hub) -> None:
+    """Where the assets were not built, the page tells its reader, and the log says what to do about it."""
+    monkeypatch.setattr("hub.page.assets._manifest", lambda folder: None)
+    with capture_logs() as logs:
+        async with start_hub() as (_, address), aiohttp.ClientSession(address) as http:
+            text = await (await http.get("/", headers=PERSON)).text()
+            past = await (await http.get("/?before=9", headers=PERSON)).text()
+    assert "scripts were not built" in text and text.count("<script") == text.count(DATA) == 1
+    assert "were not built" not in past
+    (warning,) = (each for each in logs if each["event"] == "page_without_scripts")
+    assert warning["log_level"] == "warning" and "make assets" in warning["mend"]
+
+
+async def test_a_prepared_page_warns_of_nothing(start_hub) -> None:
+    """A hub with its assets says nothing of them."""
+    with capture_logs() as logs:
+        async with start_hub():
+            pass
+    assert not [each for each in logs if each["event"] == "page_without_scripts"]
 
 
 async def test_a_refused_form_is_a_page(http: aiohttp.ClientSession) -> None:

@@ -28,6 +28,7 @@ from hub.protocol import (
     frames,
 )
 from hub.protocol.codec import decode_message, encode
+from hub.protocol.frames import close_frame
 from hub.protocol.text import printable, text_line
 
 MOMENT = datetime(2022, 5, 3, 19, 20, 52, tzinfo=UTC)
@@ -171,6 +172,15 @@ def test_printable(text: str) -> None:
     assert not set("\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") & set(shown)
 
 
+def test_a_close_reason_is_cut_between_characters() -> None:
+    """A reason that is too long stays valid UTF-8, and as long as a control frame can hold."""
+    for reason in ("x" * 124, "é" * 62, "x" + "é" * 62, "日" * 42, "😀" * 31):
+        sent = close_frame(1001, reason)
+        assert sent[1] == len(sent) - 2 <= 125
+        assert reason.startswith(sent[4:].decode()) and len(sent) - 4 > 119
+    assert close_frame(1001, "bye") == b"\x88\x05\x03\xe9bye"
+
+
 def test_printable_keeps_what_is_harmless() -> None:
     """Letters of any script and emoji stay; a line break and a tab stay visible as such."""
     for text in ("héllo wörld", "日本語", "שלום", "👩‍👩‍👧 ok"):
@@ -184,7 +194,7 @@ def test_text_line_is_harmless(field: str) -> None:
     evil = "a\x1b[2J\x9b1m\r\nb\u202ec\u2028d\x07\b"
     line = text_line(note(**{field: evil}))
     assert printable(line) == line and "a·[2J·1m ⏎ b·c ⏎ d··" in line
-    for message in (Error("x", evil, evil), Deleted(1, 1, evil), msg_welcome(evil)):
+    for message in (Error("x", evil, evil), Deleted(1, 1, evil), Reset(1, evil), msg_welcome(evil)):
         assert printable(text_line(message)) == text_line(message)
 
 

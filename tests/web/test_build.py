@@ -4,12 +4,13 @@ import gzip
 import json
 
 import pytest
-from build import BuildError, build, is_current, kind, prune, write
-from make.contents import digest, foldered, hashed, own_modules, pyscript_files
-from make.fetch import WEB
-from make.library import browser_sources, imports, own_sources, roots
 
+import build as build_module
 import hub.page.assets
+from build import BuildError, build, fingerprint, is_current, kind, prune, write
+from make.contents import digest, foldered, hashed, own_modules, pyscript_files
+from make.fetch import WEB, fetch_once, run
+from make.library import browser_sources, imports, own_sources, roots
 
 DIST = WEB / "dist"
 
@@ -76,6 +77,34 @@ def test_our_modules_name_the_prepared_files():
     names = {name: name for name in ("pyodide", "pyscript", "stdlib", "bundle", "index", "info")}
     files, entry = own_modules(names)
     assert f'import "./{entry["interpreter"]}"' in files[entry["start"]].decode()
+
+
+def test_every_change_of_our_python_is_noticed(monkeypatch):
+    """What the browser would have to compile anew makes the prepared files outdated; the same sources do not."""
+    before = fingerprint()
+    assert fingerprint() == before
+    for path, text in own_sources().items():
+        changed = {**own_sources(), path: text + "\n"}
+        monkeypatch.setattr(build_module, "own_sources", lambda changed=changed: changed)
+        assert fingerprint() != before, path
+        monkeypatch.undo()
+
+
+def test_what_is_fetched_is_fetched_once(tmp_path):
+    """A change of our own needs no network: only another lock does."""
+    made = []
+
+    def fetch(folder):
+        folder.mkdir()
+        made.append(folder)
+
+    for content in (b"1", b"1", b"2", b"1"):
+        fetch_once(tmp_path / "npm", content, fetch)
+    assert len(made) == 3
+    with pytest.raises(BuildError):
+        fetch_once(tmp_path / "npm", b"3", lambda folder: run(["false"]))
+    fetch_once(tmp_path / "npm", b"1", fetch)
+    assert len(made) == 4
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path):

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 
 from chat.notes import HELD, WINDOW, Notes
-
 from hub.protocol import Deleted, Note, Page
 
 NOW = datetime(2026, 5, 4, tzinfo=UTC)

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 
 from chat.own import Owns
-
 from hub.client.events import Accepted, Rejected
 from hub.protocol import Error, Note, Publish
 

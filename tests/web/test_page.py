@@ -1,15 +1,17 @@
 """The page in a real Chromium: what people see and do, and what survives."""
 
 import asyncio
+import json
 import signal
 
 import aiohttp
 import asyncpg
 import pytest
+from playwright.async_api import WebSocketRoute
 
 from hub.page import assets
 from tests.browser import PYTHON_READY, Chromium, People, people
-from tests.conftest import name_of, with_name
+from tests.conftest import connected, name_of, with_name
 from tests.programs import hub_process, output, psql
 
 # The browser and all that a test awaits live on one loop.
@@ -69,7 +71,8 @@ async def test_hub_killed_while_both_type(url: str, browser: Chromium, unused_tc
             await two.write("before 2", "gb")
             await asyncio.gather(one.sees("before 2"), two.sees("before 1"))
             await hub.end(signal.SIGKILL)
-        await asyncio.gather(one.state("waiting"), two.state("waiting"))
+        await asyncio.gather(one.state("unreachable"), two.state("unreachable"))
+        assert "hub can’t be reached" in await one.page.inner_text("#status")
         await one.write("meanwhile 1")
         await two.write("meanwhile 2")
         assert "Waits for the connection" in await one.page.inner_text("li.own")
@@ -238,6 +241,44 @@ async def test_written_before_python_is_ready(everyone: People, database: asyncp
     await tab.page.wait_for_selector(PYTHON_READY)
     await tab.state("live")
     assert await tab.texts() == ["early"] and await database.fetchval("select count(*) from note") == 1
+
+
+async def test_the_database_goes_and_comes_back(everyone: People, server: str, url: str) -> None:
+    """While the hub has no database the page says so, and goes on as soon as it is back."""
+    name = name_of(url)
+    async with connected(with_name(server, "postgres")) as other:
+        tab = await everyone.join()
+        try:
+            await other.execute(f"alter database {name} allow_connections false")
+            await other.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", name)
+            await tab.state("late")
+            assert "can’t reach its database" in await tab.page.inner_text("#status")
+            await tab.write("meanwhile", "gb")
+            await tab.shoot("late")
+            await tab.page.set_viewport_size({"width": 320, "height": 600})
+            await tab.shoot("late-320")
+        finally:
+            await other.execute(f"alter database {name} allow_connections true")
+        await tab.state("live")
+        await tab.sees("meanwhile")
+        assert await tab.page.inner_text("#status") == "Live"
+
+
+async def test_refused_for_good(everyone: People) -> None:
+    """A page that the hub refuses says why, and what to do."""
+    tab = await everyone.join()
+    error = {"type": "error", "code": "x", "message": "This hub is closed for repairs.", "hint": "Come back at noon."}
+
+    async def refuse(socket: WebSocketRoute) -> None:
+        socket.send(json.dumps(error))
+        await socket.close(code=3501, reason="x")
+
+    await tab.page.route_web_socket("**/ws*", refuse)
+    await tab.open(until="body[data-state=refused]")
+    said = "The hub has refused this page. This hub is closed for repairs. Come back at noon. Reload it to try again."
+    assert await tab.page.inner_text("#status") == said
+    await tab.page.set_viewport_size({"width": 320, "height": 600})
+    await tab.shoot("refused-320")
 
 
 async def test_without_the_database(everyone: People, server: str, url: str) -> None:

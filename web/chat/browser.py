@@ -1,4 +1,4 @@
-"""What the other modules need of the browser: events, frames, storage.
+"""What the other modules need of the browser: events, frames, timers, storage.
 
 Owns the calls that are awkward from Python, and the proxies that keep Python functions alive for as long as the page is
 open. It never knows about notes.
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import suppress
 from typing import Any
 
-from js import document, requestAnimationFrame, setTimeout, window
+from js import clearTimeout, document, requestAnimationFrame, setTimeout, window
 from pyodide.ffi import JsException, create_proxy
 
 HIDDEN_DELAY = 250  # milliseconds until a turn while the page is hidden; browsers draw no frames then
@@ -53,6 +53,35 @@ class Turn:
         if self._asked:
             self._asked = False
             self._function()
+
+
+class Timer:
+    """Runs a function once, after a while. At most one run waits at any time."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function = function
+        self._id: int | None = None
+        self._proxy = create_proxy(self._run)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a run waits."""
+        return self._id is not None
+
+    def start(self, seconds: float) -> None:
+        """Run the function after so many seconds, and not when it was to run before."""
+        self.stop()
+        self._id = setTimeout(self._proxy, seconds * 1000)
+
+    def stop(self) -> None:
+        """Do not run the function."""
+        if self._id is not None:
+            clearTimeout(self._id)
+            self._id = None
+
+    def _run(self, *_: Any) -> None:
+        self._id = None
+        self._function()
 
 
 class Storage(MutableMapping[str, str]):

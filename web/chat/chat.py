@@ -7,31 +7,22 @@ touches their part of the page.
 
 from typing import Any
 
-from js import document, navigator, setTimeout
-from pyodide.ffi import create_proxy
+from js import document, navigator
 
 from chat import topics
-from chat.browser import Storage, element, on
+from chat.browser import Storage, Timer, element, on
 from chat.composer import Composer
 from chat.link import Link
 from chat.log import Log
 from chat.notes import Notes
 from chat.own import Owns
+from chat.status import ConnectionStatus
 from hub.client.events import Accepted, ClientEvent, Interrupted, Rejected
 from hub.client.state import Client
-from hub.protocol import LOBBY, CaughtUp, Deleted, Error, Note, Page, Publish, Reset, Status
+from hub.page.note_html import PAGE_NOTES
+from hub.protocol import LOBBY, CaughtUp, Deleted, Error, Note, Page, Publish, Reset
 
-PAGE = 50  # notes that come with the page, and in one page of history
-
-PATIENCE = 3000  # milliseconds until a request for history that failed is made again
-STATES = {  # state of the connection → what the reader is told
-    "starting": "Connecting…",
-    "live": "Live",
-    "late": "The hub has lost its database; notes come later.",
-    "waiting": "Reconnecting…",
-    "offline": "You are offline. What you write is sent later.",
-    "refused": "The hub has closed this page. Reload it to go on.",
-}
+PATIENCE = 3.0  # seconds until a request for history that failed is made again
 
 
 class Chat:
@@ -40,15 +31,16 @@ class Chat:
     def __init__(self, topic: str, page: Page | None) -> None:
         self.topic = topic
         held = page.notes if page else []
-        self.notes = Notes(held, whole=page is not None and len(held) < PAGE)
+        self.notes = Notes(held, whole=page is not None and len(held) < PAGE_NOTES)
         self.own = Owns(Storage(f"note {topic} "))
-        self.client = Client([topic], after=page.seq if page else None, last=PAGE)
+        self.status = ConnectionStatus()
+        self.client = Client([topic], after=page.seq if page else None, last=PAGE_NOTES)
         self.link = Link(self.client, self.tell, self.told)
         self.log = Log(self.notes, self.own, self.more, self.newest)
         self.composer = Composer(Storage(""), topic, self.write)
         self._asked = ""  # id of the request for history that is under way
         self._replacing = False  # its answer replaces the notes that are held
-        self._patience = create_proxy(self._asked_in_vain)
+        self._patience = Timer(self._asked_in_vain)
         self._snapshot = page is None  # a snapshot is being received
         self._begun = False  # notes that come now were written after the page was opened
 
@@ -58,20 +50,22 @@ class Chat:
             self._publish(note)
         self.log.draw()
         on(element("notes"), "click", self.clicked)
-        self.state("starting")
+        self.show_status()
         self.link.connect()
         topics.show(topics.visit(Storage(""), self.topic), LOBBY)
 
-    def state(self, name: str) -> None:
-        """Show the reader the state of the connection, one of STATES."""
-        if document.body.dataset.state != name:
-            document.body.dataset.state = name
-            element("status").textContent = STATES[name]
+    def show_status(self) -> None:
+        """Show the reader the state of the connection."""
+        state = self.status.state(self.client.live, navigator.onLine)
+        if document.body.dataset.state != state:
+            document.body.dataset.state = state
+            element("status").textContent = self.status.words(state)
 
     # What the client tells.
 
     def tell(self, event: ClientEvent) -> None:
         """Handle one client event."""
+        self.status.take(event)
         match event:
             case Note():
                 self.note(event)
@@ -88,15 +82,14 @@ class Chat:
                 self.own.rejected(event)
             case Page():
                 self.page(event)
-            case Status():
-                self.state("live" if event.listening else "late")
             case Interrupted():
-                self.interrupted(event)
+                self._asked_in_vain()
             case Error() if event.id == self._asked:
-                setTimeout(self._patience, PATIENCE)
+                self._patience.start(PATIENCE)
 
     def told(self) -> None:
-        """Update the list after some client events."""
+        """Update the page after some client events."""
+        self.show_status()
         self.log.live = self.client.live
         self.log.changed()
 
@@ -111,32 +104,31 @@ class Chat:
         """Forget the notes that are held: they cannot be brought up to date."""
         self.notes.forget()
         self.log.forget()
-        self._asked, self._snapshot = "", reset.snapshot
+        self._unask()
+        self._snapshot = reset.snapshot
 
     def caught_up(self, event: CaughtUp) -> None:
         """Handle the end of a catch-up: events are live from now on."""
         if self._snapshot:
-            self.notes.whole = len(self.notes.held) < PAGE
+            self.notes.whole = len(self.notes.held) < PAGE_NOTES
         self._snapshot, self._begun = False, True
         self.own.passed(event.seq)
-        self.state("live")
 
     def page(self, page: Page) -> None:
         """Take in the answer to `more` or `newest`."""
         if page.id == self._asked:
-            self._asked = ""
-            (self.notes.newest if self._replacing else self.notes.older)(page, PAGE)
-
-    def interrupted(self, event: Interrupted) -> None:
-        """Handle the end of a connection."""
-        self._asked_in_vain()
-        self.state("refused" if event.delay is None else "waiting" if navigator.onLine else "offline")
+            self._unask()
+            (self.notes.newest if self._replacing else self.notes.older)(page, PAGE_NOTES)
 
     def _asked_in_vain(self) -> None:
         """Stop waiting for the answer to `more` or `newest`, which will not come."""
-        self._asked = ""
+        self._unask()
         self.notes.unasked()
         self.log.changed()
+
+    def _unask(self) -> None:
+        self._asked = ""
+        self._patience.stop()
 
     # What the reader does.
 
@@ -159,7 +151,7 @@ class Chat:
         self._ask(None, replacing=True)
 
     def _ask(self, before: int | None, replacing: bool) -> None:
-        if not self._asked and (id := self.client.history(self.topic, before, PAGE)):
+        if not self._asked and (id := self.client.history(self.topic, before, PAGE_NOTES)):
             self._asked, self._replacing = id, replacing
             self.notes.asked()
             self.link.send()

@@ -34,16 +34,6 @@ class Composer:
         on(self._form, "submit", self._submitted)
         on(self._text, "keydown", self._key)
 
-    def focus(self) -> None:
-        """Focus the text, or the name if that is empty."""
-        (self._text if self._name.value else self._name).focus()
-
-    def put(self, text: str) -> None:
-        """Put a text into the field again, in front of what is there."""
-        self._text.value = f"{text} {self._text.value}".strip()
-        self._typed()
-        self._text.focus()
-
     def _key(self, event: Any) -> None:
         if event.key == "Enter" and not event.shiftKey and not event.isComposing:
             event.preventDefault()

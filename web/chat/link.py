@@ -2,27 +2,28 @@
 
 Owns the socket of one `hub.client.Client`: it connects, carries the messages, and reconnects after the delay that the
 client gives. It never decides what a message means; the client does. Messages are handled once a frame and for a few
-milliseconds only, so ten thousand notes at once do not block the page.
+milliseconds only, so ten thousand notes at once do not block the page. A message that cannot be read, or whose handling
+fails, never stops the ones after it.
 """
 
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
-import msgspec
-from js import WebSocket, clearTimeout, document, location, setInterval, setTimeout, window
+from js import WebSocket, document, location, setInterval, window
 from pyodide.ffi import create_proxy
 
-from chat.browser import Turn, on
+from chat.browser import Timer, Turn, on
+from chat.status import BROKEN
 from hub.client.events import ClientEvent
 from hub.client.state import RETRY, Client
+from hub.protocol.codec import UNDECODABLE
 
 BUDGET = 0.010  # seconds of each frame for the messages that have arrived
 QUIET = 27.0  # seconds of silence after which the page pings the hub; a page cannot see the hub's own pings, each 25 s
 GIVEN_UP = 9.0  # seconds to wait for the answer to that ping
-NEVER = 1006  # the close code of a connection that broke (RFC 6455 §7.4.1)
 
 
 class Link:
@@ -34,21 +35,18 @@ class Link:
         self._socket: Any = None
         self._arrived: deque[str] = deque()
         self._turn = Turn(self._handle)
-        self._timer: int | None = None
         self._refused = False  # whether the hub refuses for good
         self._heard = self._asked = 0.0  # monotonic times of the last message, and of a ping without an answer
         self._on_message, self._on_close = create_proxy(self._message), create_proxy(self._closed)
-        self._again, self._retry = create_proxy(self.connect), create_proxy(self._retried)
+        self._again, self._retry = Timer(self.connect), Timer(self._retried)
         on(window, "online", lambda _: self.connect())
         on(window, "offline", lambda _: self._break("the browser is offline"))
         self._watch = create_proxy(self._check)
         setInterval(self._watch, 3000)
 
-    def connect(self, *_: Any) -> None:
+    def connect(self) -> None:
         """Connect now, unless there is a socket already."""
-        if self._timer is not None:
-            clearTimeout(self._timer)
-            self._timer = None
+        self._again.stop()
         if self._socket is None and not self._refused:
             self._socket = socket = WebSocket.new(location.origin.replace("http", "ws", 1) + self.client.path())
             self._heard, self._asked = time.monotonic(), 0.0
@@ -72,16 +70,21 @@ class Link:
         self._heard, self._asked = time.monotonic(), 0.0
         end = time.perf_counter() + BUDGET if until is None else until
         while self._arrived and time.perf_counter() < end:
-            # A newer hub may send messages that this page does not know.
-            with suppress(msgspec.DecodeError):
-                for event in self.client.received(self._arrived.popleft()):
-                    self._tell(event)
+            for event in self._received(self._arrived.popleft()):
+                _safely(self._tell, event)
         if self._arrived:
             self._turn.ask()
-        if self.client.retrying:
-            setTimeout(self._retry, RETRY * 1000)
+        if self.client.retrying and not self._retry.waiting:
+            self._retry.start(RETRY)
         self.send()
-        self._told()
+        _safely(self._told)
+
+    def _received(self, data: str) -> list[ClientEvent]:
+        """The client events of a message. A newer hub may send some that this page does not know: they have none."""
+        try:
+            return self.client.received(data)
+        except UNDECODABLE:
+            return []
 
     def _retried(self) -> None:
         self.client.retry()
@@ -95,17 +98,18 @@ class Link:
         if (socket := self._socket) is not None:
             socket.onmessage = socket.onclose = None
             socket.close()
-            self._ended(NEVER, reason)
+            self._ended(BROKEN, reason)
 
     def _ended(self, code: int, reason: str) -> None:
         self._socket = None
         self._handle(until=float("inf"))
         interrupted = self.client.closed(code, reason)
+        self._retry.stop()
         self._refused = interrupted.delay is None
         if interrupted.delay is not None:
-            self._timer = setTimeout(self._again, interrupted.delay * 1000)
-        self._tell(interrupted)
-        self._told()
+            self._again.start(interrupted.delay)
+        _safely(self._tell, interrupted)
+        _safely(self._told)
 
     def _check(self, *_: Any) -> None:
         """Ping a hub that is silent, and give up one that does not answer (keep-alive)."""
@@ -118,3 +122,11 @@ class Link:
             self._asked = now
             self.client.ping()
             self.send()
+
+
+def _safely(function: Callable[..., object], *arguments: Any) -> None:
+    """Call a function, and write its failure to the console: it must not end the connection."""
+    try:
+        function(*arguments)
+    except Exception:
+        traceback.print_exc()

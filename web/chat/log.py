@@ -10,7 +10,6 @@ This puts the page at the newest note before any script runs.
 
 from collections.abc import Callable
 from datetime import date
-from html import escape
 from typing import Any
 
 from js import document
@@ -24,9 +23,6 @@ from hub.protocol import Note
 NEAR = 700  # pixels from an end of the rows at which more of them are fetched
 AT_END = 40  # pixels from the newest note that still count as being at the end
 SAID = 3  # up to this number, new notes are read out one by one; of more, only the number is
-
-BEGINNING = "This is where it begins."
-EMPTY = "No notes yet. Write the first one."
 
 
 class Log:
@@ -112,12 +108,11 @@ class Log:
     def _edge(self) -> note_html.Row:
         """The row above the first note: a link to older notes, or why there is none."""
         notes = self.notes
-        if notes.start or not notes.whole:
-            oldest = notes.held[0].rowid if notes.held else 1
-            text = f'<a id="older" href="?before={oldest}">Older notes</a>' if notes.held else "…"
-            return note_html.Row("edge", f'<li id="edge" class="edge">{text}</li>')
-        kind, text = ("edge", BEGINNING) if notes.held or self.own.waiting else ("edge empty", EMPTY)
-        return note_html.Row("edge", f'<li id="edge" class="{kind}">{escape(text)}</li>')
+        if not notes.start and notes.whole:
+            html = note_html.beginning(not notes.held and not self.own.waiting)
+        else:
+            html = note_html.older(notes.held[0].rowid) if notes.held else note_html.edge("…")
+        return note_html.Row(note_html.EDGE, html)
 
     def _replace(self, wanted: dict[str, str]) -> None:
         """Change the rows on the page into the wanted ones. Only those that differ are touched."""

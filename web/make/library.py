@@ -14,7 +14,6 @@ from make.fetch import WEB, Node, pyodide_info, run
 
 ROOT = WEB.parent
 TOOLS = (WEB / "build.py", WEB / "make")  # Python in `web` that the browser does not run
-SHARED = ("__init__.py", "protocol/__init__.py", "client/__init__.py", "page/__init__.py")  # in `hub`, if they exist
 
 NOT_THERE = "aiohttp"  # the browser has no aiohttp, so it does not get a module of ours that imports it
 
@@ -45,17 +44,20 @@ class Library(NamedTuple):
 
 
 def browser_sources() -> list[Path]:
-    """Our own Python that the browser runs: that of the page, and the modules of `hub` that are shared or imported."""
+    """Our own Python that the browser runs: that of the page, and of `hub` what it imports, with the packages around.
+
+    In the order of their paths.
+    """
     waiting = [path for path in sorted(WEB.rglob("*.py")) if not {path, *path.parents} & {*TOOLS}]
-    waiting += [ROOT / "hub" / name for name in SHARED]
-    found: list[Path] = []
+    found: set[Path] = set()
     while waiting:
         path = waiting.pop()
         if path.exists() and path not in found and NOT_THERE not in imports(path):
-            found.append(path)
+            found.add(path)
             modules = [ROOT / name.replace(".", "/") for name in imports(path) if name.startswith("hub.")]
             waiting += [each for name in modules for each in (name.with_suffix(".py"), name / "__init__.py")]
-    return found
+            waiting += [folder / "__init__.py" for folder in path.parents if ROOT in folder.parents]
+    return sorted(found)
 
 
 def own_sources() -> dict[str, str]:
@@ -79,7 +81,7 @@ def imports(path: Path) -> set[str]:
 
 
 def roots() -> list[str]:
-    """What our sources import, and the margin. If this has not changed, the library need not be made again."""
+    """What our sources import, and the margin: what the standard library that is packed has to hold."""
     return sorted({*MARGIN, *(name for path in browser_sources() for name in imports(path))})
 
 
@@ -102,6 +104,7 @@ def compile_python(node: Node, packages: Path, wheels: Sequence[Path], work: Pat
         "info": pyodide_info(packages),
         "output": output,
     }
+    print("page: compiling Python for the browser", flush=True)
     (work / "job.json").write_text(json.dumps(job))
     run([*node.node, WEB / "make/prepare.mjs", "python", work / "job.json"])
     return Library(**{name: Path(path).read_bytes() for name, path in output.items()})
