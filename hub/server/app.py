@@ -25,7 +25,7 @@ from hub.postgres.listener import Listener
 from hub.postgres.publisher import Publisher
 from hub.postgres.store import Store
 from hub.protocol import GOING_AWAY
-from hub.server import cors, health, metrics, replies
+from hub.server import cors, health, hosts, metrics, replies
 from hub.server.context import CONTEXT, Context
 from hub.server.routes import ROUTES
 from hub.settings import Settings
@@ -95,14 +95,15 @@ async def _part(name: str, work: Coroutine[Any, Any, None]) -> None:
 
 def application(context: Context, counting: metrics.Counting) -> web.Application:
     """The HTTP application over a running hub; `counting` gives what ``/metrics`` shows."""
-    allowed = context.settings.origins
-    app = web.Application(middlewares=[cors.middleware(allowed), replies.errors], client_max_size=MAX_BODY)
+    settings = context.settings
+    checks = [hosts.middleware(settings.hosts), cors.middleware(settings), replies.errors]
+    app = web.Application(middlewares=checks, client_max_size=MAX_BODY)
     app[CONTEXT] = context
     app[health.COUNTS] = counting
     app[health.PROBE] = asyncio.Lock()
     app[replies.ASSETS] = assets = Assets()
     app.add_routes([*ROUTES, *assets.routes()])
-    app.on_response_prepare.append(cors.headers(allowed))
+    app.on_response_prepare.append(cors.headers(settings))
     app.on_shutdown.append(farewell)
     return app
 

@@ -222,7 +222,7 @@ async def serve_socket(request: web.Request) -> web.WebSocketResponse:
         session = Session(context, socket, request.transport, request.query)
         if context.closing:
             session.refuse(GOING_AWAY, CLOSING)
-        elif not cors.allows(request, context.settings.origins):
+        elif not cors.allows(request, context.settings):
             session.refuse(FORBIDDEN, cors.refusal(request))
         await session.run()
     return socket
