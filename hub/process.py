@@ -43,6 +43,18 @@ def set_up_logging(level: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(handlers=[_Forward()])
+
+
+class _Forward(logging.Handler):
+    """Passes on what libraries log, from warnings on, so that it has the form of all other lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log a record."""
+        fields: dict[str, Any] = {"exc_info": record.exc_info} if record.exc_info else {}
+        structlog.get_logger().log(
+            record.levelno, "library_message", library=record.name, message=record.getMessage(), **fields
+        )
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import os
 import resource
 import signal
@@ -12,6 +13,7 @@ import uvloop
 
 from hub import process
 from hub.errors import HubError, SettingsError
+from tests.programs import output
 
 
 async def failing(error: BaseException) -> int | None:
@@ -57,6 +59,26 @@ def test_bugs_come_out_as_they_are(error: Exception) -> None:
     with pytest.raises(type(error)) as caught:
         process.run(failing(error))
     assert caught.value is error
+
+
+LIBRARY = """
+import logging
+from hub.process import set_up_logging
+set_up_logging("info")
+logging.getLogger("library").info("of no interest")
+try:
+    raise ValueError("a bug")
+except ValueError:
+    logging.getLogger("library").exception("%s happened", "something")
+"""
+
+
+async def test_libraries_log_lines_of_json() -> None:
+    """What a library logs is one JSON object a line, too, with its traceback in it."""
+    (line,) = (await output(sys.executable, "-c", LIBRARY)).splitlines()
+    entry = json.loads(line)
+    assert (entry["level"], entry["library"], entry["message"]) == ("error", "library", "something happened")
+    assert "ValueError: a bug" in entry["exception"]
 
 
 def test_event_loop() -> None:

@@ -25,7 +25,7 @@ from hub.postgres.listener import Listener
 from hub.postgres.publisher import Publisher
 from hub.postgres.store import Store
 from hub.protocol import GOING_AWAY
-from hub.server import cors, health, hosts, metrics, replies
+from hub.server import cors, health, hosts, http, metrics, replies
 from hub.server.context import CONTEXT, Context
 from hub.server.routes import ROUTES
 from hub.settings import Settings
@@ -103,7 +103,7 @@ def application(context: Context, counting: metrics.Counting) -> web.Application
     app[health.PROBE] = asyncio.Lock()
     app[replies.ASSETS] = assets = Assets()
     app.add_routes([*ROUTES, *assets.routes()])
-    app.on_response_prepare.append(cors.headers(settings))
+    app.on_response_prepare.extend((cors.headers(settings), http.name))
     app.on_shutdown.append(farewell)
     return app
 
@@ -131,12 +131,7 @@ async def serving(
     that counts for ``/metrics``. Raises OSError when the port is taken.
     """
     async with running(settings, url) as context, sharing(functools.partial(metrics.counts, context)) as counting:
-        runner = web.AppRunner(
-            application(context, counting),
-            access_log=None,
-            shutdown_timeout=settings.shutdown_timeout,
-            handle_signals=False,
-        )
+        runner = http.Runner(application(context, counting), shutdown_timeout=settings.shutdown_timeout)
         await runner.setup()
         try:
             sites: list[web.BaseSite] = [web.SockSite(runner, each, backlog=BACKLOG) for each in sockets]

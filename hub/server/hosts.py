@@ -1,8 +1,8 @@
 """By which names the hub may be reached: the check of `Host`.
 
 Owns the rule, which is a defence against DNS rebinding: the page of an attacker whose name suddenly leads to 127.0.0.1
-has the right `Origin` for that name, so only the name itself gives it away. A browser sends the name that its user sees;
-it cannot be made to send another one.
+has the right `Origin` for that name, so only the name itself gives it away. A browser sends the name that its user
+sees; no page can make it send another one.
 """
 
 import re

@@ -40,7 +40,7 @@ async def ask(http: aiohttp.ClientSession, method: str, url: str, headers: dict[
 
 
 async def test_the_table(start_hub) -> None:
-    """On every address a foreign host is refused with 421, whatever the origin, and with it a foreign page's changes."""
+    """On every address a foreign host is refused with 421, whatever the origin; a foreign page may not change."""
     async with start_hub() as (_, address), aiohttp.ClientSession() as http:
         port = address.rpartition(":")[2]
         hosts = [f"localhost:{port}", f"evil.example:{port}"]
