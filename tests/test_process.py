@@ -90,7 +90,7 @@ def test_event_loop() -> None:
     assert process.run(work()) == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_prepare(number: signal.Signals) -> None:
     """A prepared process may open as many files as the system allows, and a signal sets its event."""
 
@@ -107,6 +107,23 @@ def test_prepare(number: signal.Signals) -> None:
         assert gc.get_threshold() == process.GC_THRESHOLD
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        gc.set_threshold(*threshold)
+
+
+def test_nohup() -> None:
+    """Where SIGHUP is ignored, as by nohup, it stays so."""
+
+    async def work() -> None:
+        process.prepare()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+    files, threshold = resource.getrlimit(resource.RLIMIT_NOFILE), gc.get_threshold()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert process.run(work()) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        resource.setrlimit(resource.RLIMIT_NOFILE, files)
         gc.set_threshold(*threshold)
 
 
