@@ -17,6 +17,7 @@ from aiohttp import web
 from hub.delivery import keepalive
 from hub.delivery.fanout import Fanout
 from hub.delivery.io_uring import Uring
+from hub.delivery.ways import writes_at_once
 from hub.feed.broadcaster import Broadcaster
 from hub.feed.shared_reads import SharedReads
 from hub.feed.writer import Writer
@@ -45,6 +46,10 @@ async def running(settings: Settings, url: str) -> AsyncIterator[Context]:
     await store.open()
     await reserved.open()
     uring = _uring(settings)
+    if await writes_at_once():
+        log.info("delivery", way="io_uring" if uring else "direct")
+    else:
+        log.warning("slow_delivery", way="transport", reason="the event loop keeps what is written until its next turn")
     broadcaster = Broadcaster(loop.call_soon, loop.call_later, settings.ring_bytes, new_fanout=lambda: Fanout(uring))
     listener = Listener(url, reserved, broadcaster, settings.check_interval, store.abandon)
     publisher = Publisher(store)
