@@ -5,14 +5,17 @@ error, and the log one line for each. It also keeps the library's name and versi
 """
 
 import asyncio
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, cast
 
 import structlog
 from aiohttp import web
+from aiohttp.http import WebSocketReader
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, InvalidURLError, LineTooLong
 
 from hub.protocol import Error
 from hub.server.replies import of_http, reply
+from hub.server.socket import MaskCheck
 
 log = structlog.get_logger()
 
@@ -55,6 +58,10 @@ class _Connection(web.RequestHandler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._malformed = False
+
+    def set_parser(self, parser: WebSocketReader, data_received_cb: Callable[[], None] | None = None) -> None:
+        """From now on this is a WebSocket, whose frames this reader reads."""
+        super().set_parser(cast(WebSocketReader, MaskCheck(parser)), data_received_cb)
 
     def handle_error(
         self,
