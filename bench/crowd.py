@@ -80,7 +80,7 @@ class Reader(asyncio.BufferedProtocol):
 def request(path: str) -> bytes:
     """The handshake of a WebSocket client."""
     key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-    return f"GET {path} HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}\r\n".encode()
 
 
 async def connect(address: str, path: str | bytes, keep: bool = False) -> Reader:

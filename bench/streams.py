@@ -13,7 +13,7 @@ CLIENTS = 500
 SINGLES, PAUSE = 300, 0.004
 BURST, BURSTS = 100, 40
 INSERT = "insert into note (username, body) select 'gb', repeat('x', 80) from generate_series(1, $1::int)"
-STREAM = b"GET /listen_notes HTTP/1.1\r\nHost: hub\r\n%b\r\n"
+STREAM = b"GET /listen_notes HTTP/1.1\r\nHost: localhost\r\n%b\r\n"
 KINDS: dict[str, str | bytes] = {
     "WebSocket": "/ws",
     "lines of JSON": STREAM % b"",

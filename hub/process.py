@@ -43,6 +43,18 @@ def set_up_logging(level: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(handlers=[_Forward()])
+
+
+class _Forward(logging.Handler):
+    """Passes on what libraries log, from warnings on, so that it has the form of all other lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log a record."""
+        fields: dict[str, Any] = {"exc_info": record.exc_info} if record.exc_info else {}
+        structlog.get_logger().log(
+            record.levelno, "library_message", library=record.name, message=record.getMessage(), **fields
+        )
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -90,8 +102,9 @@ def _one_line(error: BaseException) -> str | None:
 
 
 def prepare() -> asyncio.Event:
-    """Prepare the process for serving and return an event that SIGINT and SIGTERM set. Needs a running event loop.
+    """Prepare the process for serving and return an event that SIGINT, SIGTERM and SIGHUP set.
 
+    A SIGHUP that is ignored, as under nohup(1), stays so. Needs a running event loop.
     Raises HubError on Windows, whose event loops have no signal handlers (Python manual, asyncio, "Platform Support").
     """
     if sys.platform == "win32":
@@ -99,8 +112,9 @@ def prepare() -> asyncio.Event:
     allow_many_files()
     gc.set_threshold(*GC_THRESHOLD)
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop
 
 

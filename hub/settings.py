@@ -7,6 +7,8 @@ as arguments, reads nothing else and opens nothing.
 To add a setting, add a field here: its option, its variable, its check and its help follow.
 """
 
+import ipaddress
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,8 +24,18 @@ SQL_DIR, WEB_DIR = (folder if (folder := PACKAGE / name).is_dir() else PACKAGE.p
 
 ALIASES = {"port": "PORT", "database_url": "DATABASE_URL"}
 
+# What msgspec says of a text that should be something else, and how people say it.
+WORDS = {
+    "`bool`, got `str`": "true or false",
+    "`int`, got `str`": "a whole number",
+    "`float`, got `str`": "a number",
+}
+
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+", re.IGNORECASE)
+_HOST_NAME = re.compile(r"[^:/?#@\s]+|[0-9a-f]*:[0-9a-f:.]*", re.IGNORECASE)
 
 
 def about(text: str) -> Meta:
@@ -47,6 +59,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         str,
         about("Other web pages that may use this hub, as origins parted by commas; * for any page."),
     ] = "http://localhost:8000,http://127.0.0.1:8000"
+    allowed_hosts: Annotated[
+        str,
+        about(
+            "Names by which this hub may be reached, parted by commas; * for any. Loopback names always may. "
+            "None: only those when it serves on a loopback address, else any."
+        ),
+    ] = ""
     ring_bytes: Annotated[Count, about("Memory for recent events, from which reconnecting clients catch up.")] = (
         16 << 20
     )
@@ -71,6 +90,14 @@ class Settings(Struct, frozen=True, kw_only=True):
         str, Meta(pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
     ] = "info"
 
+    def __post_init__(self) -> None:
+        for origin in self.origins - {"*"}:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"Expected origins with their scheme, such as https://example.com, got `{origin}`")
+        for host in _parts(self.allowed_hosts) - {"*"}:
+            if not _HOST_NAME.fullmatch(host):
+                raise ValueError(f"Expected names without scheme and port, such as notes.example.com, got `{host}`")
+
     @property
     def data_path(self) -> Path:
         """The folder of the embedded Postgres."""
@@ -79,7 +106,30 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def origins(self) -> frozenset[str]:
         """The allowed origins, each without a slash at its end."""
-        return frozenset(part.strip().rstrip("/") for part in self.allowed_origins.split(",") if part.strip())
+        return frozenset(part.rstrip("/") for part in _parts(self.allowed_origins))
+
+    @property
+    def hosts(self) -> frozenset[str] | None:
+        """The names by which the hub may be reached, besides loopback ones; None for any."""
+        hosts = frozenset(part.lower() for part in _parts(self.allowed_hosts))
+        return None if "*" in hosts or not (hosts or self.on_loopback) else hosts
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only programs of this machine reach the hub."""
+        return is_loopback(self.host)
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a name or address always means this machine: localhost and below (RFC 6761 §6.3), 127.0.0.0/8, ::1."""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name.lower() == "localhost" or name.lower().endswith(".localhost")
+
+
+def _parts(text: str) -> frozenset[str]:
+    return frozenset(part.strip() for part in text.split(",") if part.strip())
 
 
 def environment_names(field: str) -> list[str]:
@@ -117,5 +167,7 @@ def _check(field: str, value: Any, source: str) -> None:
     try:
         msgspec.convert({field: value}, Settings, strict=False)
     except msgspec.ValidationError as error:
-        expected = str(error).partition(" - at ")[0].replace("`bool`, got `str`", "true or false")
+        expected = str(error).partition(" - at ")[0]
+        for words, plain in WORDS.items():
+            expected = expected.replace(words, plain)
         raise SettingsError(f"{source} is {value!r}: {expected[0].lower()}{expected[1:]}.") from error

@@ -193,7 +193,9 @@ async def _follow(address: str, last: bytes, connected: asyncio.Semaphore) -> by
     host, port = address.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 24)
     key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-    writer.write(b"GET /ws HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" + key + b"\r\n")
+    writer.write(
+        b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" + key + b"\r\n"
+    )
     await reader.readuntil(b'"type":"welcome"')
     await reader.readuntil(b"}}")
     connected.release()

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import os
 import resource
 import signal
@@ -12,6 +13,7 @@ import uvloop
 
 from hub import process
 from hub.errors import HubError, SettingsError
+from tests.programs import output
 
 
 async def failing(error: BaseException) -> int | None:
@@ -59,6 +61,26 @@ def test_bugs_come_out_as_they_are(error: Exception) -> None:
     assert caught.value is error
 
 
+LIBRARY = """
+import logging
+from hub.process import set_up_logging
+set_up_logging("info")
+logging.getLogger("library").info("of no interest")
+try:
+    raise ValueError("a bug")
+except ValueError:
+    logging.getLogger("library").exception("%s happened", "something")
+"""
+
+
+async def test_libraries_log_lines_of_json() -> None:
+    """What a library logs is one JSON object a line, too, with its traceback in it."""
+    (line,) = (await output(sys.executable, "-c", LIBRARY)).splitlines()
+    entry = json.loads(line)
+    assert (entry["level"], entry["library"], entry["message"]) == ("error", "library", "something happened")
+    assert "ValueError: a bug" in entry["exception"]
+
+
 def test_event_loop() -> None:
     """The work runs on uvloop."""
 
@@ -68,7 +90,7 @@ def test_event_loop() -> None:
     assert process.run(work()) == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_prepare(number: signal.Signals) -> None:
     """A prepared process may open as many files as the system allows, and a signal sets its event."""
 
@@ -85,6 +107,23 @@ def test_prepare(number: signal.Signals) -> None:
         assert gc.get_threshold() == process.GC_THRESHOLD
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        gc.set_threshold(*threshold)
+
+
+def test_nohup() -> None:
+    """Where SIGHUP is ignored, as by nohup, it stays so."""
+
+    async def work() -> None:
+        process.prepare()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+    files, threshold = resource.getrlimit(resource.RLIMIT_NOFILE), gc.get_threshold()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert process.run(work()) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        resource.setrlimit(resource.RLIMIT_NOFILE, files)
         gc.set_threshold(*threshold)
 
 

@@ -23,6 +23,8 @@ def another(field: str) -> tuple[str, object]:
     default = getattr(Settings(), field)
     if field == "log_level":
         return "debug", "debug"
+    if field == "allowed_origins":
+        return "https://another.example", "https://another.example"
     if isinstance(default, bool):
         return str(not default).lower(), not default
     if isinstance(default, str):
@@ -68,7 +70,17 @@ def test_empty_is_not_given() -> None:
 @pytest.mark.parametrize(
     ("environ", "options", "words"),
     [
-        ({"HUB_PORT": "eighty"}, {}, ["HUB_PORT is 'eighty'", "`int`"]),
+        ({"HUB_PORT": "eighty"}, {}, ["HUB_PORT is 'eighty': expected a whole number."]),
+        ({}, {"port": "abc"}, ["--port is 'abc': expected a whole number."]),
+        ({}, {"ping_interval": "abc"}, ["--ping-interval is 'abc': expected a number."]),
+        ({}, {"allowed_origins": "example.com"}, ["--allowed-origins is 'example.com'", "such as https://example.com"]),
+        ({"HUB_ALLOWED_ORIGINS": "*, http://a/b"}, {}, ["HUB_ALLOWED_ORIGINS is '*, http://a/b'", "got `http://a/b`"]),
+        (
+            {},
+            {"allowed_hosts": "http://a.example"},
+            ["--allowed-hosts is 'http://a.example'", "without scheme and port"],
+        ),
+        ({"HUB_ALLOWED_HOSTS": "a.example:80"}, {}, ["HUB_ALLOWED_HOSTS", "without scheme and port"]),
         ({"PORT": "70000"}, {}, ["PORT is '70000'", "65535"]),
         ({"HUB_PORT": "1"}, {"port": "-1"}, ["--port is '-1'", "0"]),
         ({"HUB_PING_INTERVAL": "0"}, {}, ["HUB_PING_INTERVAL", "> 0"]),

@@ -1,9 +1,11 @@
 """The command ``serve``.
 
-Owns the order of a start: signals, database, schema, then one hub in this process or a supervisor with its workers.
+Owns the order of a start: signals, port, database, schema, then one hub in this process or a supervisor with its
+workers.
 """
 
 import asyncio
+import socket
 
 import click
 import msgspec
@@ -17,6 +19,7 @@ from hub.postgres import migrations
 from hub.server import app
 from hub.settings import Settings
 from hub.workers import supervisor
+from hub.workers.sockets import bound
 
 log = structlog.get_logger()
 
@@ -38,18 +41,20 @@ def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> None:
     stop = process.prepare()
-    async with database(settings) as url:
+    if not settings.on_loopback:
+        log.warning("no_authentication", host=settings.host, hint="Whoever reaches this port can read and write notes.")
+    async with bound(settings) as sockets_by_worker, database(settings) as url:
         await process.until(stop, migrations.wait_and_migrate(url))
         if stop.is_set():
             return
         if settings.workers > 1:
-            await supervisor.serve(msgspec.structs.replace(settings, database_url=url), stop)
+            await supervisor.serve(msgspec.structs.replace(settings, database_url=url), sockets_by_worker, stop)
         else:
-            await _serve_alone(settings, url, stop)
+            await _serve_alone(settings, url, sockets_by_worker[0], stop)
 
 
-async def _serve_alone(settings: Settings, url: str, stop: asyncio.Event) -> None:
-    async with app.serving(settings, url) as (_, address):
+async def _serve_alone(settings: Settings, url: str, sockets: list[socket.socket], stop: asyncio.Event) -> None:
+    async with app.serving(settings, url, sockets) as (_, address):
         log.info("serving", address=address, websocket=address.replace("http", "ws", 1) + "/ws")
         await stop.wait()
         log.info("stopping")

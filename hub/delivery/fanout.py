@@ -29,6 +29,11 @@ class Fanout:
     def __len__(self) -> int:
         return len(self._direct) + len(self._held)
 
+    @property
+    def in_one_call(self) -> bool:
+        """Whether those that can be written to directly are written to in one system call; a large write is not."""
+        return self._uring is not None and self._uring.usable and len(self._files) >= WORTH_IT
+
     def add(self, outgoing: Outgoing) -> None:
         """Add a client, if it is not there yet."""
         self.discard(outgoing)

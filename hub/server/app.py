@@ -17,6 +17,7 @@ from aiohttp import web
 from hub.delivery import keepalive
 from hub.delivery.fanout import Fanout
 from hub.delivery.io_uring import Uring
+from hub.delivery.ways import writes_at_once
 from hub.feed.broadcaster import Broadcaster
 from hub.feed.shared_reads import SharedReads
 from hub.feed.writer import Writer
@@ -25,7 +26,7 @@ from hub.postgres.listener import Listener
 from hub.postgres.publisher import Publisher
 from hub.postgres.store import Store
 from hub.protocol import GOING_AWAY
-from hub.server import cors, health, metrics, replies
+from hub.server import cors, health, hosts, http, metrics, replies
 from hub.server.context import CONTEXT, Context
 from hub.server.routes import ROUTES
 from hub.settings import Settings
@@ -45,6 +46,10 @@ async def running(settings: Settings, url: str) -> AsyncIterator[Context]:
     await store.open()
     await reserved.open()
     uring = _uring(settings)
+    if await writes_at_once():
+        log.info("delivery", way="io_uring" if uring else "direct")
+    else:
+        log.warning("slow_delivery", way="transport", reason="the event loop keeps what is written until its next turn")
     broadcaster = Broadcaster(loop.call_soon, loop.call_later, settings.ring_bytes, new_fanout=lambda: Fanout(uring))
     listener = Listener(url, reserved, broadcaster, settings.check_interval, store.abandon)
     publisher = Publisher(store)
@@ -95,8 +100,9 @@ async def _part(name: str, work: Coroutine[Any, Any, None]) -> None:
 
 def application(context: Context, counting: metrics.Counting) -> web.Application:
     """The HTTP application over a running hub; `counting` gives what ``/metrics`` shows."""
-    allowed = context.settings.origins
-    app = web.Application(middlewares=[cors.middleware(allowed), replies.errors], client_max_size=MAX_BODY)
+    settings = context.settings
+    checks = [hosts.middleware(settings.hosts), cors.middleware(settings), replies.errors]
+    app = web.Application(middlewares=checks, client_max_size=MAX_BODY)
     app[CONTEXT] = context
     app[health.COUNTS] = counting
     app[health.PROBE] = asyncio.Lock()
@@ -105,7 +111,7 @@ def application(context: Context, counting: metrics.Counting) -> web.Application
         # In an installed package they cannot be made any more; a wheel has them.
         log.warning("page_without_scripts", mend="in a clone: `make assets`, or `make wheel` and install the wheel")
     app.add_routes([*ROUTES, *assets.routes()])
-    app.on_response_prepare.append(cors.headers(allowed))
+    app.on_response_prepare.extend((cors.headers(settings), http.name))
     app.on_shutdown.append(farewell)
     return app
 
@@ -133,12 +139,7 @@ async def serving(
     that counts for ``/metrics``. Raises OSError when the port is taken.
     """
     async with running(settings, url) as context, sharing(functools.partial(metrics.counts, context)) as counting:
-        runner = web.AppRunner(
-            application(context, counting),
-            access_log=None,
-            shutdown_timeout=settings.shutdown_timeout,
-            handle_signals=False,
-        )
+        runner = http.Runner(application(context, counting), shutdown_timeout=settings.shutdown_timeout)
         await runner.setup()
         try:
             sites: list[web.BaseSite] = [web.SockSite(runner, each, backlog=BACKLOG) for each in sockets]

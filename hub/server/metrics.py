@@ -6,12 +6,14 @@ take that for a restart of all.
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from hub.delivery.ways import WAYS, way_of
 from hub.server.context import Context
 
 Counts = dict[str, int]  # by the name of the metric
@@ -22,6 +24,9 @@ Sharing = Callable[[Callable[[], Counts]], contextlib.AbstractAsyncContextManage
 GAUGES = {
     "connections": "WebSockets and streams that are open.",
     "subscribers_catching_up": "Subscriptions that are not live.",
+    "clients_io_uring": "Live clients that are written to together, in one system call.",
+    "clients_direct": "Live clients that are written to by a system call for each.",
+    "clients_transport": "Clients that are written to through the event loop: they hold unsent bytes or catch up.",
     "unsent_bytes": "Data that clients have not taken yet.",
     "listening": "1 while the hub hears the database.",
     "head": "The seq of the newest event that was heard.",
@@ -39,9 +44,11 @@ COUNTERS = {
 
 def counts(context: Context) -> Counts:
     """What this process counts, as it stands now."""
+    ways = Counter(way_of(each.outgoing) for each in context.broadcaster.everyone)
     return {
         "connections": len(context.connections),
         "subscribers_catching_up": sum(not each.live for each in context.broadcaster.everyone),
+        **{f"clients_{way}": ways[way] for way in WAYS},
         "unsent_bytes": sum(each.unsent for each in context.connections),
         "listening": int(context.listener.ready.is_set()),
         "head": context.broadcaster.head,

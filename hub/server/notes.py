@@ -19,6 +19,7 @@ from hub.server import commands
 from hub.server.context import CONTEXT
 from hub.server.pages import NAME_COOKIE, PageQuery, Refusal, page_of
 from hub.server.replies import reply, wants_html
+from hub.server.stream_query import once
 
 YEAR: Final = 365 * 24 * 3600  # seconds
 REQUIRED: Final = ("username", "body")
@@ -42,7 +43,7 @@ class NotePath(msgspec.Struct):
 async def get_notes(request: web.Request) -> web.Response:
     """A page of notes."""
     hint = "The address takes topic, before (a rowid) or after (a seq), and limit."
-    query = convert(dict(request.query), NotesQuery, "invalid_address", hint)
+    query = convert(once(request.query.items()), NotesQuery, "invalid_address", hint)
     if query.before is not None and query.after is not None:
         raise CommandError(Error("invalid_address", "`before` and `after` exclude each other.", "Give one of them."))
     topics = None if query.topic == ALL else [query.topic]

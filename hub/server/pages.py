@@ -16,6 +16,7 @@ from hub.protocol import LOBBY, Error, Rowid, Topic
 from hub.protocol.codec import convert
 from hub.server.context import CONTEXT
 from hub.server.replies import ASSETS, page_reply, status_of
+from hub.server.stream_query import once
 
 NAME_COOKIE = "name"  # the writer's name, percent-encoded; the page's Python writes it too
 
@@ -36,14 +37,14 @@ class Refusal(NamedTuple):
 
 async def index(request: web.Request) -> web.Response:
     """The page of a topic, with the newest notes in its HTML."""
-    given = dict(request.match_info) | {name: text for name, text in request.query.items() if name == "before"}
+    given = dict(request.match_info) | once(each for each in request.query.items() if each[0] == "before")
     query = convert(given, PageQuery, "invalid_address", "The address of a topic is /t/NAME.")
     return await page_of(request, query)
 
 
 async def go(request: web.Request) -> web.StreamResponse:
     """Redirect to the page of the topic that a form names."""
-    given = {name: text for name, text in request.query.items() if name == "topic"}
+    given = once(each for each in request.query.items() if each[0] == "topic")
     hint = "A topic has at least one visible character, and is not `*`."
     raise web.HTTPSeeOther(html.path_of(convert(given, PageQuery, "invalid_address", hint).topic))
 

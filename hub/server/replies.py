@@ -55,14 +55,23 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except CommandError as error:
         return _problem(request, error.error, status_of(error.error))
+    except web.RequestPayloadError as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        hint = "Send the body as its Content-Encoding and Transfer-Encoding say, or without either."
+        return _problem(request, Error("invalid_body", f"The body can't be decoded: {reason}", hint), 400)
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        code = error.reason.lower().replace(" ", "_")
-        allow = error.headers.get("Allow")
-        hint = f"It takes {allow.replace(',', ', ')}." if allow else HINTS.get(error.status, "")
-        content = Error(code, f"{request.method} {request.path}: {error.reason}", hint)
-        return _problem(request, content, error.status, **({"Allow": allow} if allow else {}))
+        return of_http(request, error)
+
+
+def of_http(request: web.Request, error: web.HTTPException) -> web.Response:
+    """The answer for an error of aiohttp's."""
+    code = error.reason.lower().replace(" ", "_")
+    allow = error.headers.get("Allow")
+    hint = f"It takes {allow.replace(',', ', ')}." if allow else HINTS.get(error.status, "")
+    content = Error(code, f"{request.method} {request.path}: {error.reason}", hint)
+    return _problem(request, content, error.status, **({"Allow": allow} if allow else {}))
 
 
 def _problem(request: web.Request, error: Error, status: int, **headers: str) -> web.Response:

@@ -13,13 +13,13 @@ from typing import Any
 
 import msgspec
 import structlog
-from aiohttp import WSMsgType, web
+from aiohttp import WebSocketError, WSMsgType, web
 
 from hub import process
 from hub.delivery.outgoing import WEBSOCKET, Outgoing
 from hub.errors import CommandError
 from hub.feed.writer import CLOSING
-from hub.protocol import BAD_REQUEST, FORBIDDEN, GOING_AWAY, PROTOCOL, Error, Publish, Status
+from hub.protocol import BAD_REQUEST, FORBIDDEN, GOING_AWAY, PROTOCOL, TOO_BIG, Error, Publish, Status
 from hub.protocol.codec import convert
 from hub.protocol.formats import Format, json_frame, text_frame
 from hub.protocol.frames import pong_frame
@@ -27,6 +27,7 @@ from hub.protocol.mistakes import explain
 from hub.server import commands, cors
 from hub.server.context import CONTEXT, Context
 from hub.server.peer import Peer
+from hub.server.socket import Socket
 from hub.server.stream_query import Query, parse_query
 
 log = structlog.get_logger()
@@ -126,6 +127,8 @@ class Session:
             message = await self._socket.receive()
             self.outgoing.heard()
             if message.type in ENDS:
+                if isinstance(message.data, WebSocketError):
+                    await self._break_off(message.data.code)
                 return
             if self.outgoing.closed:
                 continue
@@ -139,6 +142,13 @@ class Session:
             while self._is_over_a_bound and not self.outgoing.gone:
                 await asyncio.sleep(POLL)
                 self.outgoing.heard()  # who is not read is not silent
+
+    async def _break_off(self, code: int) -> None:
+        """Say why what the client sends is not read, and wait until it has had time to read that."""
+        most = self._context.settings.max_frame
+        reason = f"a message has at most {most} bytes" if code == TOO_BIG else "a frame breaks RFC 6455"
+        self.outgoing.close(code, reason)
+        await self.outgoing.done.wait()
 
     @property
     def _is_over_a_bound(self) -> bool:
@@ -209,7 +219,7 @@ class Session:
 async def serve_socket(request: web.Request) -> web.WebSocketResponse:
     """Upgrade the request and hold its session."""
     context = request.app[CONTEXT]
-    socket = web.WebSocketResponse(
+    socket = Socket(
         protocols=(PROTOCOL, TEXT_PROTOCOL),
         compress=False,
         decode_text=False,
@@ -222,7 +232,7 @@ async def serve_socket(request: web.Request) -> web.WebSocketResponse:
         session = Session(context, socket, request.transport, request.query)
         if context.closing:
             session.refuse(GOING_AWAY, CLOSING)
-        elif not cors.allows(request, context.settings.origins):
+        elif not cors.allows(request, context.settings):
             session.refuse(FORBIDDEN, cors.refusal(request))
         await session.run()
     return socket

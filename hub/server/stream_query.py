@@ -1,10 +1,10 @@
-"""The query in the address of a stream: ``?topic=a&after=SEQ&last=50&username=gb&format=json``.
+"""The query in an address, first of all that of a stream: ``?topic=a&after=SEQ&last=50&username=gb&format=json``.
 
 Owns the parameters that WebSockets and HTTP streams share, and the errors about them. It never sees a request, only its
 parameters. ``docs/protocol.md``, section Connecting, describes them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -46,18 +46,23 @@ def parse_query(parameters: Mapping[str, str], max_topics: int) -> Query:
     `parameters` is a multidict, since `topic` may come several times. Raises CommandError, which says what was expected
     and what came.
     """
-    values: dict[str, Any] = {}
-    for name, value in parameters.items():
-        if name == "topic":
-            values.setdefault(name, []).append(value)
-        elif name in values:
-            raise CommandError(Error("invalid_address", f"`{name}` stands twice in the address.", "Give it once."))
-        else:
-            values[name] = value
+    values: dict[str, Any] = once((name, value) for name, value in parameters.items() if name != "topic")
+    if topics := [value for name, value in parameters.items() if name == "topic"]:
+        values["topic"] = topics
     query = convert(values, Query, "invalid_address", HINT)
     if len(query.topics) > max_topics:
         raise CommandError(too_many_topics(max_topics))
     return query
+
+
+def once(parameters: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The parameters of an address that may each be given once only. Raises CommandError for one that is repeated."""
+    values: dict[str, str] = {}
+    for name, value in parameters:
+        if name in values:
+            raise CommandError(Error("invalid_address", f"`{name}` stands twice in the address.", "Give it once."))
+        values[name] = value
+    return values
 
 
 def too_many_topics(limit: int) -> Error:

@@ -19,9 +19,8 @@ import structlog
 
 from hub.backoff import backoff
 from hub.errors import WorkerError
-from hub.server.app import address_of
+from hub.server.app import BACKLOG, address_of
 from hub.settings import PACKAGE, Settings
-from hub.workers.sockets import listen
 from hub.workers.worker import READY, Orders, patience
 
 log = structlog.get_logger()
@@ -31,22 +30,19 @@ MOST_FAILURES = 5  # in a row; then the supervisor gives up
 START_SECONDS = 30.0  # that a replacement has to become ready
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Serve with `settings.workers` workers on the database `settings.database_url` until `stop` is set.
+async def serve(settings: Settings, sockets_by_worker: list[list[socket.socket]], stop: asyncio.Event) -> None:
+    """Serve with a worker for each list of sockets on the database `settings.database_url` until `stop` is set.
 
-    SIGHUP replaces all workers in turn. Raises OSError when the port is taken, and WorkerError when workers fail.
+    SIGHUP replaces all workers in turn. Raises WorkerError when workers fail.
     """
     replace = _on_hang_up(stop)
-    with contextlib.ExitStack() as stack:
-        sockets_by_worker = await listen(settings)
+    with tempfile.TemporaryDirectory(prefix="notes-hub-", ignore_cleanup_errors=True) as folder:
         for each in {each for sockets in sockets_by_worker for each in sockets}:
-            stack.enter_context(each)
-        folder = tempfile.TemporaryDirectory(prefix="notes-hub-", ignore_cleanup_errors=True)
-        stack.enter_context(folder)
+            each.listen(BACKLOG)
         address = address_of(*sockets_by_worker[0][0].getsockname()[:2])
         websocket = address.replace("http", "ws", 1) + "/ws"
         log.info("serving", address=address, websocket=websocket, workers=settings.workers)
-        supervisor = Supervisor(settings, sockets_by_worker, folder.name)
+        supervisor = Supervisor(settings, sockets_by_worker, folder)
         try:
             await supervisor.run(stop, replace)
             log.info("stopping")
@@ -119,11 +115,15 @@ class Supervisor:
         await asyncio.gather(*(worker.end(patience(self._settings)) for worker in self._all))
 
     async def _keep(self, number: int) -> None:
-        """Start a worker, and another one whenever it is lost; wait between those that fail one after the other."""
+        """Start a worker, and another one whenever it is lost; wait between those that fail one after the other.
+
+        A worker may have to wait long for its database, so it can be replaced before it is ready.
+        """
         async with self._changing[number]:
             worker = self._serving[number] = await self._start(number)
-            if reason := await worker.failure():
-                raise WorkerError(reason)
+        reason = await worker.failure()
+        if reason and self._serving[number] is worker:
+            raise WorkerError(reason)
         failures, delays = 0, backoff()
         while True:
             status = await worker.process.wait()
@@ -140,7 +140,7 @@ class Supervisor:
                     raise WorkerError(reason or f"worker {number} ended {failures} times soon after its start")
                 await asyncio.sleep(next(delays))
                 worker = self._serving[number] = await self._start(number)
-                reason = await worker.failure()
+            reason = await worker.failure()
 
     async def _replace_all(self, replace: asyncio.Event) -> None:
         while True:

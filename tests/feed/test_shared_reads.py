@@ -124,7 +124,7 @@ async def test_stalled_client(start_hub, database: asyncpg.Connection, path: str
         reader, writer = await asyncio.open_connection(sock=narrow, limit=1 << 14)
         key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
         upgrade = f"Upgrade: websocket\r\nConnection: Upgrade\r\n{key}" if path == "/ws" else ""
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: hub\r\n{upgrade}\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{upgrade}\r\n".encode())
         await reader.readuntil(b"\r\n\r\n")
         async with asyncio.timeout(5):
             while not hub.connections:

@@ -67,7 +67,7 @@ async def test_any_page(start_hub) -> None:
 
 async def test_behind_a_proxy(start_hub) -> None:
     """The hub's own page may, by whatever name it is reached and whether or not a proxy took off the TLS."""
-    async with start_hub(allowed_origins="") as (_, address):
+    async with start_hub(allowed_origins="", allowed_hosts="notes.example") as (_, address):
         status, _, _ = await ask(address, "POST", "/notes", Origin="https://notes.example", Host="notes.example")
         assert status == 201
         status, _, _ = await ask(address, "POST", "/notes", Origin="https://notes.example:444", Host="notes.example")

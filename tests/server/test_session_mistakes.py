@@ -105,7 +105,7 @@ async def test_a_bad_address(start_hub, query: str) -> None:
 async def test_foreign_origin(start_hub) -> None:
     """A page of another site is refused with a code; the hub's own pages, listed ones and programs are not."""
     async with start_hub(allowed_origins="https://friend.example") as (_, address):
-        for origin in ("https://evil.example", "null", "http://[", address.replace("127.0.0.1", "localhost")):
+        for origin in ("https://evil.example", "null", "http://[", address.replace("127.0.0.1", "localhost.example")):
             async with connect(address, headers={"Origin": origin}) as client:
                 error = await client.receive()
                 assert isinstance(error, Error) and error.code == "forbidden_origin"

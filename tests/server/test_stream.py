@@ -205,7 +205,7 @@ async def test_a_reader_that_does_not_read(start_hub, database: asyncpg.Connecti
     async with start_hub(stall_timeout=0.4, high_water=20_000, check_interval=60) as (hub, address):
         where = urlsplit(address)
         reader, writer = await asyncio.open_connection(where.hostname, where.port, limit=1000)
-        writer.write(b"GET /listen_notes?topic=* HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"GET /listen_notes?topic=* HTTP/1.1\r\nHost: localhost\r\n\r\n")
         async with asyncio.timeout(10):
             await reader.readuntil(b"\r\n\r\n")
             await database.execute(

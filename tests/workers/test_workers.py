@@ -6,17 +6,23 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
+import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 import hub
 from hub.client.events import Interrupted
 from hub.protocol import GOING_AWAY, CaughtUp, Note, Welcome
+from hub.settings import Settings
+from hub.workers import supervisor
+from hub.workers.sockets import bound
 from tests.conftest import connect
 from tests.programs import HubProcess, hub_process, output
 from tests.proxy import proxied
@@ -189,6 +195,75 @@ async def test_the_end(url: str, number: signal.Signals, tmp_path: Path, monkeyp
             await asyncio.open_connection("127.0.0.1", port)
         assert "Traceback" not in await hub.rest()
         assert not list(tmp_path.iterdir())
+
+
+async def test_open_to_others(url: str) -> None:
+    """On an address that others can reach, a hub without rights warns at its start; on loopback it does not."""
+    async with hub_process(url, options=("--host", "0.0.0.0")) as open_hub, hub_process(url) as closed:
+        assert "no_authentication" in open_hub.lines[0] and '"warning"' in open_hub.lines[0]
+        assert "no_authentication" not in "".join(closed.lines)
+
+
+async def test_hung_up_alone(url: str) -> None:
+    """A hub of one process drains at SIGHUP as at SIGTERM: its clients are told, and it ends well."""
+    async with hub_process(url) as alone, connect(alone.address) as client:
+        await client.until(Welcome)
+        assert await alone.end(signal.SIGHUP) == 0
+        assert (await client.socket.receive(timeout=10)).data == GOING_AWAY
+        assert "Traceback" not in await alone.rest()
+
+
+async def test_a_worker_that_does_not_become_ready(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost worker's successor that gets no answer from the database holds up no replacement by SIGHUP."""
+    monkeypatch.setattr(supervisor, "START_SECONDS", 0.2)
+    stop = asyncio.Event()
+
+    async def log(event: str) -> dict[str, object]:
+        while not (found := [entry for entry in logs if entry["event"] == event]):
+            await asyncio.sleep(0.01)
+        return found[-1]
+
+    settings = Settings(port=0, workers=1, shutdown_timeout=0.2)
+    async with (
+        proxied(url) as proxy,
+        bound(settings) as sockets,
+        asyncio.timeout(20),
+        asyncio.TaskGroup() as tasks,
+    ):
+        settings = msgspec.structs.replace(settings, database_url=proxy.url)
+        with capture_logs() as logs:
+            tasks.create_task(supervisor.serve(settings, sockets, stop))
+            first = await log("worker_started")
+            address = (await log("serving"))["address"]
+            while (await metric_or_none(address)) != {"1": 1}:
+                await asyncio.sleep(0.05)
+            proxy.open.clear()
+            os.kill(int(str(first["pid"])), signal.SIGKILL)
+            await log("worker_lost")
+            while len([entry for entry in logs if entry["event"] == "worker_started"]) < 2:
+                await asyncio.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert "not ready within" in str((await log("worker_not_replaced"))["reason"])
+            stop.set()
+
+
+async def metric_or_none(address: object) -> dict[str, int]:
+    """The metric hub_listening of each worker; nothing while none answers."""
+    try:
+        return await metric(str(address), "hub_listening")
+    except AssertionError:
+        return {}
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")])
+async def test_a_taken_port_is_found_first(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """A taken port is one line, before a database is started or even its folder made."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        serve = (sys.executable, "-m", "hub", "serve", "--port", port, *options)
+        text = await output(*serve, "--data-dir", str(tmp_path / "data"), status=1)
+        assert text.splitlines() == [text.strip()] and text.startswith("Error: cannot listen on 127.0.0.1 port " + port)
+        assert "--port" in text and not list(tmp_path.iterdir())
 
 
 async def test_the_port_is_taken(url: str) -> None:
