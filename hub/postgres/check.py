@@ -12,6 +12,7 @@ import asyncpg
 
 from hub.errors import NotListening
 from hub.postgres import migrations
+from hub.postgres.columns import unfit
 from hub.postgres.listener import prove
 from hub.postgres.store import LogState, Store
 
@@ -26,6 +27,16 @@ class Finding(NamedTuple):
     text: str
 
 
+def place_of(connection: asyncpg.Connection) -> str:
+    """The database of a connection, for people: its name, and the host and port (or the socket) that were connected to.
+
+    The server itself may know others: it may be behind a pooler, a tunnel or a container's port.
+    """
+    address = connection._addr
+    where = address if isinstance(address, str) else f"{address[0]}:{address[1]}"
+    return f"database {connection._params.database} at {where}"
+
+
 async def findings(connection: asyncpg.Connection, store: Store) -> AsyncIterator[Finding]:
     """The findings, in the order of the questions.
 
@@ -33,11 +44,8 @@ async def findings(connection: asyncpg.Connection, store: Store) -> AsyncIterato
     `store` sends the notification.
     """
     version = int(await connection.fetchval("show server_version_num"))
-    name = await connection.fetchval("show server_version")
-    yield Finding(
-        version >= OLDEST,
-        f"Postgres {name}" if version >= OLDEST else f"Postgres {name} is too old: 14 or later is needed.",
-    )
+    name = f"Postgres {await connection.fetchval('show server_version')}, {place_of(connection)}"
+    yield Finding(version >= OLDEST, name if version >= OLDEST else f"{name}, is too old: 14 or later is needed.")
     encoding = await connection.fetchval("show server_encoding")
     fine = encoding == "UTF8"
     yield Finding(
@@ -47,13 +55,13 @@ async def findings(connection: asyncpg.Connection, store: Store) -> AsyncIterato
         else f"The encoding is {encoding}: notes with characters it lacks will be refused; UTF8 takes all",
     )
     try:
-        missing = {version for version, _ in migrations.files()} - await migrations.applied(connection)
+        missing = await migrations.missing(connection)
     except asyncpg.InsufficientPrivilegeError:
         yield Finding(False, "The hub's role may not read hub_migration. Its owner can: grant select on … to …")
         return
     yield Finding(
         not missing,
-        f"The schema lacks version {min(missing)}. Run: notes-hub migrate" if missing else "schema up to date",
+        f"The schema lacks version {missing[0]}. Run: notes-hub migrate" if missing else "schema up to date",
     )
     if missing:
         return
@@ -71,7 +79,12 @@ async def findings(connection: asyncpg.Connection, store: Store) -> AsyncIterato
 
 
 async def _schema(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
-    """The findings on triggers, on the rights of the hub's role, and on durability."""
+    """The findings on columns, triggers, what passes them by, the rights of the hub's role, and durability."""
+    faults = await unfit(connection)
+    for fault in faults:
+        yield Finding(False, fault)
+    if not faults:
+        yield Finding(True, "columns of note")
     enabled = {
         row["tgname"]
         for row in await connection.fetch(
