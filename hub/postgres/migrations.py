@@ -44,7 +44,7 @@ async def missing(connection: asyncpg.Connection) -> list[int]:
 async def migrate(connection: asyncpg.Connection, folder: Path = SQL_DIR) -> list[int]:
     """Apply the missing files and return their versions.
 
-    Raises MigrationError for a file that fails, which it undoes, and for a table `note` whose columns the hub can't use.
+    Raises MigrationError for a file that fails, which it undoes, and for columns of `note` that do not fit.
     """
     await connection.execute("select pg_advisory_lock($1)", LOCK)
     try:

@@ -96,8 +96,8 @@ class LogState(NamedTuple):
 class Store(Pool):
     """The notes and their log, read over a pool of connections. Every method may raise Unavailable or Refused.
 
-    A row of `note` may be no note: NULL or another type where a note has a text, as after an ALTER TABLE under a running
-    hub. No method fails for it: events of it carry nothing, as if the row were gone, and pages leave it out.
+    A row of `note` may be no note: NULL or another type where a note has a text, as after an ALTER TABLE under a
+    running hub. No method fails for it: events of it carry nothing, as if the row were gone, and pages leave it out.
     """
 
     def __init__(self, url: str, size: int) -> None:
@@ -116,7 +116,8 @@ class Store(Pool):
             select e.op, n.rowid is not null, e.seq, e.rowid, e.topic, {_COLUMNS}
             from ({_EVENTS if topics is None else _EVENTS_OF_TOPICS}) e
             left join lateral (
-                select * from note n where n.rowid = e.rowid and n.topic = e.topic and e.op in ('insert', 'update') limit 1
+                select * from note n
+                where n.rowid = e.rowid and n.topic = e.topic and e.op in ('insert', 'update') limit 1
             ) n on true
             order by e.seq
             """,
@@ -125,16 +126,14 @@ class Store(Pool):
             HIGHEST if until is None else until,
             *(() if topics is None else (topics,)),
         )
-        return [self._event(*row[:2], row[2:]) for row in rows]
+        return [self._event(row[0], row[1], row[2:]) for row in rows]
 
     async def holds(self, seq: int) -> bool:
         """Whether a cursor is a position of this log: the seq of an event, or the floor.
 
         The floor is the highest seq that was ever pruned.
         """
-        rows = await self.fetch(
-            f"select exists (select from note_event where seq = $1) or $1 = {_FLOOR} as held", seq
-        )
+        rows = await self.fetch(f"select exists (select from note_event where seq = $1) or $1 = {_FLOOR} as held", seq)
         return bool(rows[0]["held"])
 
     async def head(self) -> int:
@@ -207,7 +206,6 @@ class Store(Pool):
         """The state of the log and of the notify queue. The query takes no lock and writes nothing."""
         row = (await self.fetch("select last_value, pg_notification_queue_usage() from note_seq"))[0]
         return LogState(*row)
-
 
     def _event(self, op: str, is_there: bool, values: tuple[Any, ...]) -> Event:
         seq, rowid, topic = values[:3]

@@ -33,7 +33,7 @@ COUNTERS = {
     "write_batches": "Statements that wrote them.",
     "log_reads": "Queries for clients that the ring could not serve.",
     "log_gaps": "Times that the log was read because a notification did not follow.",
-    "rows_not_understood": "Times that a row of table note was read that is no note, such as one with NULL as its body.",
+    "rows_not_understood": "Times that a row of table note was read that is no note, as one with a NULL body.",
     "listener_reconnects": "Times that the listening connection was lost.",
 }
 

@@ -18,7 +18,11 @@ ROW = {"topic": "'lobby'", "username": "'gb'", "body": "'bad'", "created_timesta
 async def test_a_row_with_null(start_hub, database: asyncpg.Connection, column: str) -> None:
     """It is counted and logged once; live clients, replays, pages and the hub's page have what is before and after."""
     with capture_logs() as logs:
-        async with start_hub() as (hub, address), connect(address, "/ws?topic=*") as live, aiohttp.ClientSession() as web:
+        async with (
+            start_hub() as (hub, address),
+            connect(address, "/ws?topic=*") as live,
+            aiohttp.ClientSession() as web,
+        ):
             http = Http(web, address)
             start = (await live.until(Welcome)).seq
             await database.execute(INSERT, "before")

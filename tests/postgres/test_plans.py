@@ -1,5 +1,6 @@
 """What reads of the store cost on a large table in which one topic has nearly all notes and another has none."""
 
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -27,6 +28,10 @@ READS: dict[str, Callable[[Store], Awaitable[Any]]] = {
 }
 
 
+class Explanation(Exception):
+    """Takes the place of an answer."""
+
+
 class Explained(Store):
     """A store that explains its statements with one connection, and counts the rows that they read."""
 
@@ -45,7 +50,7 @@ class Explained(Store):
         finally:
             await self.connection.execute("deallocate explained")
         self.read += _rows(json.loads(plan)[0]["Plan"])
-        return [{0: 0, "rowid": None}]
+        raise Explanation
 
 
 def _literal(arg: object) -> str | None:
@@ -54,7 +59,8 @@ def _literal(arg: object) -> str | None:
 
 def _rows(node: dict[str, Any]) -> int:
     """The rows that a node of a plan and all below it touched."""
-    touched = sum(number for name, number in node.items() if name == "Actual Rows" or name.startswith("Rows Removed by"))
+    names = [name for name in node if name == "Actual Rows" or name.startswith("Rows Removed by")]
+    touched = sum(node[name] for name in names)
     return int(touched * node["Actual Loops"]) + sum(map(_rows, node.get("Plans", ())))
 
 
@@ -78,9 +84,7 @@ async def test_a_page_reads_little(database: asyncpg.Connection, is_analyzed: bo
         await database.execute(f"set plan_cache_mode = {mode}")
         for name, question in READS.items():
             store = Explained(database)
-            try:
+            with contextlib.suppress(Explanation):
                 await question(store)
-            except (IndexError, KeyError, ValueError, TypeError):
-                pass  # the plan is no answer
             read[mode, name] = store.read
     assert all(read.values()) and {name: rows for name, rows in read.items() if rows > 1000} == {}

@@ -22,7 +22,9 @@ async def log(database: asyncpg.Connection, *events: tuple[int, timedelta]) -> N
     """Write events straight into the log: the seq of each, and how far from now the clock was."""
     at = datetime.now(UTC)
     rows = [(seq, at + off) for seq, off in events]
-    await database.executemany("insert into note_event (seq, op, rowid, topic, at) values ($1, 'insert', 1, 'a', $2)", rows)
+    await database.executemany(
+        "insert into note_event (seq, op, rowid, topic, at) values ($1, 'insert', 1, 'a', $2)", rows
+    )
 
 
 async def left(url: str, database: asyncpg.Connection, most: int = 1000, age: timedelta = YEAR) -> list[int]:
