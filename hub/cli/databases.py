@@ -173,8 +173,6 @@ def check(settings: Settings) -> None:
 
     async def work() -> int:
         async with connected(settings) as (url, connection):
-            if not settings.database_url:
-                await migrations.migrate(connection)
             store = Store(url, 1)
             await store.open()
             try:
@@ -213,13 +211,18 @@ def prune(settings: Settings, age: str) -> None:
         raise click.BadParameter(f"{age} reaches back before all calendars") from error
 
     async def work() -> None:
-        async with connected(settings) as (url, _):
+        async with connected(settings) as (url, connection):
+            if lacking := await migrations.missing(connection):
+                where = checks.place_of(connection)
+                raise DatabaseError(f"The schema of {where} lacks version {lacking[0]}. Run: notes-hub migrate")
             store = Store(url, 1)
             await store.open()
             gone = 0
-            while batch := await store.prune(before, PRUNE_BATCH):
-                gone += batch
-            await store.close()
+            try:
+                while batch := await store.prune(before, PRUNE_BATCH):
+                    gone += batch
+            finally:
+                await store.close()
         click.echo(f"{gone} events trimmed; cursors from before {before:%Y-%m-%d %H:%M} UTC start afresh")
 
     run(work())

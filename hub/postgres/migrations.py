@@ -12,6 +12,7 @@ import structlog
 
 from hub.backoff import backoff
 from hub.errors import MigrationError, Unavailable
+from hub.postgres.columns import unfit
 from hub.postgres.pool import connect, hub_errors
 from hub.settings import SQL_DIR
 
@@ -34,8 +35,17 @@ async def applied(connection: asyncpg.Connection) -> set[int]:
     return {row["version"] for row in await connection.fetch("select version from public.hub_migration")}
 
 
+async def missing(connection: asyncpg.Connection) -> list[int]:
+    """The versions that the database lacks, in order."""
+    done = await applied(connection)
+    return [version for version, _ in files() if version not in done]
+
+
 async def migrate(connection: asyncpg.Connection, folder: Path = SQL_DIR) -> list[int]:
-    """Apply the missing files and return their versions. Raises MigrationError for a file that fails, and undoes it."""
+    """Apply the missing files and return their versions.
+
+    Raises MigrationError for a file that fails, which it undoes, and for columns of `note` that do not fit.
+    """
     await connection.execute("select pg_advisory_lock($1)", LOCK)
     try:
         return await _migrate(connection, folder)
@@ -65,6 +75,8 @@ async def wait_and_migrate(url: str) -> list[int]:
 
 
 async def _migrate(connection: asyncpg.Connection, folder: Path) -> list[int]:
+    if faults := await unfit(connection):
+        raise MigrationError(" ".join(faults))
     done = await applied(connection)
     todo = [(version, path) for version, path in files(folder) if version not in done]
     for version, path in todo:

@@ -35,22 +35,30 @@ class Notification(msgspec.Struct, gc=False):
     key: str | None = None
 
     def event(self) -> Event | None:
-        """The event, or None where the payload does not hold the whole row."""
+        """The event, or None where the payload does not hold a whole note: then the log tells what there is."""
         if self.op == "delete" and self.rowid is not None and self.topic is not None:
             return Event(self.seq, self.topic, Deleted(self.seq, self.rowid, self.topic))
-        if self.username is None or self.rowid is None or self.topic is None:
+        if (
+            self.rowid is None
+            or self.topic is None
+            or self.username is None
+            or self.body is None
+            or self.created_timestamp is None
+            or self.updated_timestamp is None
+        ):
             return None
-        note = Note(
-            self.seq,
-            self.rowid,
-            self.topic,
-            self.username,
-            self.body or "",
-            self.created_timestamp,  # type: ignore[arg-type]  # a row that has one column has them all
-            self.updated_timestamp,  # type: ignore[arg-type]
-            self.key,
+        return note_event(
+            Note(
+                self.seq,
+                self.rowid,
+                self.topic,
+                self.username,
+                self.body,
+                self.created_timestamp,
+                self.updated_timestamp,
+                self.key,
+            )
         )
-        return note_event(note)
 
 
 decode = msgspec.json.Decoder(Notification).decode

@@ -42,7 +42,7 @@ async def running(settings: Settings, url: str) -> AsyncIterator[Context]:
     """A hub on a database that has the schema. Raises NotListening when LISTEN does not work there."""
     loop = asyncio.get_running_loop()
     store = Store(url, settings.pool_size)
-    reserved = Store(url, 1)
+    reserved = Store(url, 1, store.strange)
     await store.open()
     await reserved.open()
     uring = _uring(settings)

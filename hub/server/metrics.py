@@ -38,6 +38,7 @@ COUNTERS = {
     "write_batches": "Statements that wrote them.",
     "log_reads": "Queries for clients that the ring could not serve.",
     "log_gaps": "Times that the log was read because a notification did not follow.",
+    "rows_not_understood": "Times that a row of table note was read that is no note, as one with a NULL body.",
     "listener_reconnects": "Times that the listening connection was lost.",
 }
 
@@ -58,6 +59,7 @@ def counts(context: Context) -> Counts:
         "write_batches": context.writer.batches,
         "log_reads": context.shared_reads.reads,
         "log_gaps": context.listener.gaps,
+        "rows_not_understood": context.store.strange.times,
         "listener_reconnects": context.listener.reconnects,
     }
 

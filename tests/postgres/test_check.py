@@ -95,6 +95,61 @@ async def test_a_clock_behind_the_log(url: str, database: asyncpg.Connection) ->
     assert wrong(await look(url), "clock is 90 s behind") or wrong(await look(url), "clock is 89 s behind")
 
 
+async def test_it_names_its_database(url: str, database: asyncpg.Connection) -> None:
+    """The first line says which database was looked at, and where."""
+    name = await database.fetchval("select current_database()")
+    first = (await look(url))[0].text
+    assert f"database {name} at " in first and first.endswith(".s.PGSQL.5432")
+
+
+async def mended(url: str, database: asyncpg.Connection, *words: str) -> None:
+    """Check finds something wrong for each of these words, and after the statements that it says, nothing."""
+    texts = [finding.text for finding in await look(url) if not finding.fine]
+    assert len(texts) == len(words) and all(word in text for word, text in zip(words, texts, strict=True)), texts
+    for text in texts:
+        await database.execute(text.partition("Run: ")[2])
+    assert all(finding.fine for finding in await look(url))
+
+
+async def test_notes_past_the_triggers(url: str, database: asyncpg.Connection) -> None:
+    """Notes that a replica role wrote are counted, and what check says puts them into the log; pruned ones are fine."""
+    await durable(database)
+    await database.execute("insert into note (username, body) values ('gb', 'pruned')")
+    await database.execute("select note_prune(now() + interval '1 minute', 10)")
+    await database.execute(
+        "set session_replication_role = replica; insert into note (username, body) values ('gb', 'a'), ('gb', 'b');"
+        " set session_replication_role = origin"
+    )
+    await mended(url, database, "2 of the newest 1,000 notes")
+    assert await database.fetchval("select count(*) from note_event") == 2
+
+
+async def test_a_replica_role(url: str, database: asyncpg.Connection) -> None:
+    """A database or a role whose sessions are replicas is named, with the statement that ends it."""
+    await durable(database)
+    name = await database.fetchval("select current_database()")
+    role = f"copier_{name}"
+    await database.execute(
+        f"create role {role}; alter role {role} in database {name} set session_replication_role = replica;"
+        f" alter database {name} set session_replication_role = replica"
+    )
+    try:
+        texts = [finding.text for finding in await look(url) if not finding.fine]
+        assert len(texts) == 2 and all("Run: alter" in text for text in texts), texts
+        for text in texts:
+            await database.execute(text.partition("Run: ")[2])
+        assert all(finding.fine for finding in await look(url))
+    finally:
+        await database.execute(f"drop role {role}")
+
+
+async def test_a_child_table(url: str, database: asyncpg.Connection) -> None:
+    """A table that inherits from note is named: its rows are seen in note, but no trigger hears of them."""
+    await durable(database)
+    await database.execute("create table child () inherits (note)")
+    await mended(url, database, "child")
+
+
 def test_log_state() -> None:
     """The clock may be a second off; the notify queue is fine up to its half."""
     clock = 1_000_000 * SECOND
