@@ -137,6 +137,8 @@ async def test_database_away(start_hub, url: str) -> None:
         with pytest.raises(Unavailable, match="answers, but its database can't be reached"):
             async with hub.connect(address, connect_timeout=0.2):
                 raise AssertionError("the context must not begin")
+        proxy.heal()
+        assert await next_of(notes, Status) == Status(True)
 
 
 async def test_failed_attempts_are_logged(caplog: pytest.LogCaptureFixture) -> None:
