@@ -15,46 +15,69 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import click
+import structlog
 
 from hub.cli.options import options
 from hub.cli.run import errors_in_one_line, run
-from hub.errors import DatabaseError
+from hub.errors import DatabaseError, EmbeddedError
 from hub.postgres import check as checks
 from hub.postgres import migrations
+from hub.postgres.address import address
 from hub.postgres.notifications import CHANNEL
 from hub.postgres.pool import connect, hub_errors
 from hub.postgres.store import Store
 from hub.settings import Settings, unknown
+
+log = structlog.get_logger()
 
 DATABASE = ("database_url", "data_dir")
 PRUNE_BATCH = 10_000  # events that one statement trims
 
 
 @contextlib.asynccontextmanager
-async def database(settings: Settings) -> AsyncIterator[str]:
+async def database(settings: Settings, *, create: bool = False) -> AsyncIterator[str]:
     """The URL that the settings name; without one, the URL of the embedded Postgres, which runs during the block.
 
-    Raises EmbeddedError when that cannot run.
+    Raises EmbeddedError when that cannot run, or when it has no database yet and is not to `create` one.
     """
     if settings.database_url:
         yield settings.database_url
         return
-    from hub.embedded import running
+    from hub import embedded
 
-    async with running(settings.data_path) as url:
+    if not embedded.exists(settings.data_path):
+        if not create:
+            raise _nothing_there(settings)
+        log.info("new_database", data_dir=str(settings.data_path))
+    async with embedded.running(settings.data_path) as url:
         yield url
 
 
+def _nothing_there(settings: Settings) -> EmbeddedError:
+    return EmbeddedError(
+        f"There is no database in {settings.data_path}: cd to the folder of your hub, or give --data-dir or "
+        "DATABASE_URL (`notes-hub serve` makes a new database)."
+    )
+
+
 @contextlib.asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[tuple[str, asyncpg.Connection]]:
+async def connected(settings: Settings, *, create: bool = False) -> AsyncIterator[tuple[str, asyncpg.Connection]]:
     """The database's URL and one connection to it. What asyncpg raises becomes Unavailable or DatabaseError."""
-    async with database(settings) as url:
+    async with database(settings, create=create) as url:
         with hub_errors():
             connection = await connect(url)
             try:
                 yield url, connection
             finally:
                 connection.terminate()
+
+
+async def _need_schema(url: str, connection: asyncpg.Connection) -> None:
+    """Raise DatabaseError unless the database has the schema of some version of the hub."""
+    if not await migrations.exists(connection):
+        raise DatabaseError(
+            f"{address(url)} has no notes yet. Run notes-hub migrate, or correct DATABASE_URL if it is the wrong one."
+        )
 
 
 @click.command()
@@ -70,11 +93,11 @@ def migrate(settings: Settings) -> None:
     """
 
     async def work() -> None:
-        async with connected(settings) as (_, connection):
+        async with connected(settings, create=True) as (_, connection):
             versions = await migrations.migrate(connection)
-        click.echo(
-            f"applied {', '.join(map(str, versions))}" if versions else "nothing to do: the schema is up to date"
-        )
+        where = "" if settings.database_url else f" in {settings.data_path}"
+        applied = f"applied {', '.join(map(str, versions))}{where}"
+        click.echo(applied if versions else "nothing to do: the schema is up to date")
 
     run(work())
 
@@ -94,8 +117,8 @@ def listen(settings: Settings) -> None:
 
     async def work() -> None:
         ended = asyncio.Event()
-        async with connected(settings) as (_, connection):
-            await migrations.migrate(connection)
+        async with connected(settings) as (url, connection):
+            await _need_schema(url, connection)
             connection.add_termination_listener(lambda _: ended.set())
             await connection.add_listener(
                 CHANNEL, lambda _, pid, channel, payload: click.echo(f"Got NOTIFY: {pid} {channel} {payload}")
@@ -118,12 +141,15 @@ def database_url(settings: Settings) -> None:
     Example:
       psql "$(notes-hub database-url)"
     """
-    if settings.database_url:
-        click.echo(settings.database_url)
-        return
     with errors_in_one_line():
+        if settings.database_url:
+            address(settings.database_url)
+            click.echo(settings.database_url)
+            return
         from hub import embedded
 
+        if not embedded.exists(settings.data_path):
+            raise _nothing_there(settings)
         if not embedded.is_running(settings.data_path):
             click.echo("It does not run now; `notes-hub serve` starts it.", err=True)
         click.echo(embedded.database_url(settings.data_path))
@@ -146,8 +172,7 @@ def psql(settings: Settings, arguments: tuple[str, ...]) -> None:
 
         # At Ctrl-C psql ends a query. The signal must end neither this process nor a Postgres that it has started.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        async with connected(settings) as (url, connection):
-            await migrations.migrate(connection)
+        async with connected(settings) as (url, _):
             process = await asyncio.create_subprocess_exec(
                 binary("psql"),
                 url,
@@ -173,12 +198,10 @@ def check(settings: Settings) -> None:
 
     async def work() -> int:
         async with connected(settings) as (url, connection):
-            if not settings.database_url:
-                await migrations.migrate(connection)
             store = Store(url, 1)
             await store.open()
             try:
-                found = await checks.run(connection, store)
+                found = [checks.Finding(True, f"database {address(url)}"), *await checks.run(connection, store)]
             finally:
                 await store.close()
         found += [checks.Finding(False, f"{name} is set but is no setting.") for name in unknown(os.environ)]
@@ -213,13 +236,16 @@ def prune(settings: Settings, age: str) -> None:
         raise click.BadParameter(f"{age} reaches back before all calendars") from error
 
     async def work() -> None:
-        async with connected(settings) as (url, _):
+        async with connected(settings) as (url, connection):
+            await _need_schema(url, connection)
             store = Store(url, 1)
             await store.open()
             gone = 0
-            while batch := await store.prune(before, PRUNE_BATCH):
-                gone += batch
-            await store.close()
+            try:
+                while batch := await store.prune(before, PRUNE_BATCH):
+                    gone += batch
+            finally:
+                await store.close()
         click.echo(f"{gone} events trimmed; cursors from before {before:%Y-%m-%d %H:%M} UTC start afresh")
 
     run(work())

@@ -38,7 +38,7 @@ def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> None:
     stop = process.prepare()
-    async with database(settings) as url:
+    async with database(settings, create=True) as url:
         await process.until(stop, migrations.wait_and_migrate(url))
         if stop.is_set():
             return

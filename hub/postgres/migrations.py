@@ -27,9 +27,14 @@ def files(folder: Path = SQL_DIR) -> list[tuple[int, Path]]:
     return sorted((int(path.name[:4]), path) for path in folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
 
 
+async def exists(connection: asyncpg.Connection) -> bool:
+    """Whether any migration ever ran in the database. Needs no rights on its tables."""
+    return await connection.fetchval("select to_regclass('public.hub_migration')") is not None
+
+
 async def applied(connection: asyncpg.Connection) -> set[int]:
     """The versions that the database has; empty if no migration ever ran."""
-    if await connection.fetchval("select to_regclass('public.hub_migration')") is None:
+    if not await exists(connection):
         return set()
     return {row["version"] for row in await connection.fetch("select version from public.hub_migration")}
 

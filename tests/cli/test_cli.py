@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from hub import __version__
 from hub.cli import main
 from hub.settings import Settings, environment_names
+from tests.conftest import copy
 
 CONTEXT = click.Context(main)
 COMMANDS = main.list_commands(CONTEXT)
@@ -179,13 +180,13 @@ async def test_no_database(command: str, server: str, unused_tcp_port: int) -> N
     assert code == 1 and "nothing" in one_line(err)
 
 
-async def test_database_url(tmp_path: Path) -> None:
+async def test_database_url(cluster: Path, tmp_path: Path) -> None:
     """What is given is printed; else the embedded one's URL, with a word on standard error while it does not run."""
     given = "postgresql://gb@db/notes"
     assert await run("database-url", DATABASE_URL=given) == (0, given + "\n", "")
-    code, out, err = await run("database-url", "--data-dir", str(tmp_path / "none"))
+    copy(cluster, tmp_path / "data")
+    code, out, err = await run("database-url", "--data-dir", str(tmp_path / "data"))
     assert code == 0 and out.startswith("postgresql://") and out.count("\n") == 1 and "notes-hub serve" in err
-    assert not (tmp_path / "none").exists()
 
 
 async def test_psql(url: str, database: asyncpg.Connection) -> None:
