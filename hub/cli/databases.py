@@ -112,7 +112,7 @@ def listen(settings: Settings) -> None:
     \b
     Example:
       notes-hub listen
-      Got NOTIFY: 4711 channel_note {"rowid":1,"username":"gb","body":"hello there",...}
+      Got NOTIFY: 4711 channel_note {"rowid":1,"username":"gb",...}
     """
 
     async def work() -> None:
@@ -164,7 +164,7 @@ def psql(settings: Settings, arguments: tuple[str, ...]) -> None:
     \b
     Examples:
       notes-hub psql
-      notes-hub psql -c "INSERT INTO note(username, body) VALUES ('gb', 'hello world')"
+      notes-hub psql -c "SELECT * FROM note"
     """
 
     async def work() -> int:

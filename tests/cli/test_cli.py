@@ -72,6 +72,13 @@ def examples(text: str) -> list[str]:
     return found
 
 
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_narrow_help(name: str) -> None:
+    """No line of a help is wider than a terminal of 80 columns."""
+    result = CliRunner().invoke(main, [*filter(None, [name]), "--help"], terminal_width=80)
+    assert result.exit_code == 0 and all(len(line) <= 80 for line in result.output.splitlines()), result.output
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help(name: str) -> None:
     """Every command says in a sentence what it does, and each of its examples is a line that runs it."""
