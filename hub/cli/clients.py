@@ -88,6 +88,8 @@ async def _post(url: str, note: Publish) -> None:
             http.post(url + "/notes", data=encode(note), headers=headers) as reply,
         ):
             answer = await reply.text()
+    except aiohttp.ClientResponseError as error:  # not even HTTP
+        raise click.ClickException(f"What answers at {url} is no hub: correct --url.") from error
     except (aiohttp.ClientError, TimeoutError) as error:
         os_error = getattr(error, "os_error", None)
         reason = (os_error and os_error.strerror) or str(error) or f"no answer within {TIMEOUT.total:.0f} s"
@@ -105,7 +107,7 @@ def _explained(answer: str, url: str, status: int) -> str:
         error = msgspec.json.decode(answer)
         return f"{error['message']} {error['hint']}"
     except (msgspec.DecodeError, KeyError, TypeError):
-        return f"{url} answers with status {status}, not as a hub does: correct --url."
+        return f"What answers at {url} is no hub (status {status}): correct --url."
 
 
 @click.command()

@@ -226,14 +226,12 @@ def prune(settings: Settings, age: str) -> None:
     """
     match = re.fullmatch(r"(\d+)([dhm])", age)
     if match is None:
-        raise click.BadParameter(
-            f"{age!r} is no age: write a number and d, h or m, as in 90d", param_hint="--older-than"
-        )
+        raise click.ClickException(f"--older-than is {age!r}: write a number and d, h or m, as in 90d")
     unit = {"d": "days", "h": "hours", "m": "minutes"}[match[2]]
     try:
         before = datetime.now(UTC) - timedelta(**{unit: int(match[1])})
     except OverflowError as error:
-        raise click.BadParameter(f"{age} reaches back before all calendars") from error
+        raise click.ClickException(f"--older-than is {age!r}: that reaches back before all calendars") from error
 
     async def work() -> None:
         async with connected(settings) as (url, connection):

@@ -69,7 +69,7 @@ def _reason(error: BaseException, timeout: float) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout:.0f} s."
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}. Check that Postgres runs there."
+        return f"{error.strerror}. Check its host and port, and that Postgres runs there."
     return str(error) or type(error).__name__
 
 

@@ -122,6 +122,8 @@ def test_version() -> None:
         (["migrate"], {"HUB_LOG_LEVEL": "loud"}, "HUB_LOG_LEVEL is 'loud'"),
         (["post", "-u", "gb", "x" * 141], {}, "at most 140"),
         (["post", "-u", "gb", " "], {}, "visible character"),
+        (["prune", "--older-than", "90"], {}, "as in 90d"),
+        (["prune", "--older-than", "9999999d"], {}, "calendars"),
     ],
 )
 def test_wrong_values(arguments: list[str], environ: dict[str, str], words: str) -> None:
