@@ -15,8 +15,8 @@ import uvloop
 
 # Each is a module with `run(full=False)`, which prints its table and ends the program when a note is lost.
 ALL = (
-    "fanout", "delay", "publish", "rows", "topics", "idle", "catchup", "streams", "storm", "stall", "start",
-    "workers", "notify",
+    "fanout", "delay", "publish", "rows", "topics", "idle", "catchup", "streams", "storm", "stall", "deaf", "busy",
+    "start", "workers", "notify",
 )  # fmt: skip
 
 

@@ -57,26 +57,36 @@ class CommandError(HubError):
 
 
 class Unavailable(CommandError):
-    """Postgres cannot be reached, or did not answer in time. The same may work later."""
+    """The database cannot do this now, whatever was asked. The same may work later.
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(
-            Error(
-                "unavailable",
-                "The database can't be reached, so it is not known whether this was done.",
-                "Try again soon; a publish with a `key` can be sent again without being saved twice.",
-                temporary=True,
-            )
-        )
+    `reason` is for logs. `what` says for anybody why nothing was done; without it nobody knows whether it was.
+    `passes` says whether it does by itself.
+    """
+
+    def __init__(self, reason: str, what: str = "", passes: bool = True) -> None:
+        message = "The database can't be reached, so it is not known whether this was done."
+        hint = "Try again soon; a publish with a `key` can be sent again without being saved twice."
+        if what:
+            message = f"The database can't do this now: {what}. Nothing was done."
+            hint = "Try again soon." if passes else "Try again later; the database's owner has to mend this."
+        super().__init__(Error("unavailable", message, hint, temporary=True))
         self.reason = reason
 
     def __str__(self) -> str:
         return self.reason
 
 
+class Held(Unavailable):
+    """Another transaction has what this needs; the same may work as soon as that ends. Nothing was done."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, "another transaction holds what this needs")
+
+
 class Refused(CommandError):
-    """Postgres refused a statement. `reason` is Postgres's own message."""
+    """Postgres refuses what was asked for its own sake. `reason` is Postgres's own message."""
 
     def __init__(self, reason: str) -> None:
         hint = "Change it as the message says, or ask the database's owner."
         super().__init__(Error("refused", f"The database refused this: {reason}", hint))
+        self.reason = reason

@@ -54,7 +54,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_frame: Annotated[Count, about("Largest WebSocket message accepted from a client.")] = 64 << 10
     max_topics: Annotated[Count, about("Most topics that one client may subscribe to.")] = 128
     max_batch: Annotated[Count, about("Most notes written to Postgres in one statement.")] = 1000
-    pool_size: Annotated[Count, about("Database connections at most; one more publishes, one listens.")] = 4
+    pool_size: Annotated[
+        Count, about("Database connections for requests; three more publish, listen, and read for the listener.")
+    ] = 4
     io_uring: Annotated[
         bool, about("Send to many clients by one call, by Linux's io_uring where that is allowed: true or false.")
     ] = True

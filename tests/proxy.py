@@ -13,9 +13,8 @@ class Proxy:
     """Passes bytes both ways until told otherwise; `url` leads through it."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._socket = parse_qs(parts.query)["host"][0] + "/.s.PGSQL.5432"
-        self._database = parts.path
+        self._database = urlsplit(url).path
+        self.lead_to(url)
         self._writers: set[asyncio.StreamWriter] = set()
         self.open = asyncio.Event()  # cleared: a black hole, nothing gets through and nobody is told
         self.open.set()
@@ -32,6 +31,10 @@ class Proxy:
     def url(self) -> str:
         """The database through the proxy."""
         return f"postgresql://postgres@127.0.0.1:{self.port}{self._database}?sslmode=disable"
+
+    def lead_to(self, url: str) -> None:
+        """Let connections that are made from now on lead to another server."""
+        self._socket = parse_qs(urlsplit(url).query)["host"][0] + "/.s.PGSQL.5432"
 
     def cut(self) -> None:
         """Break all connections, as a router that restarts."""

@@ -92,7 +92,9 @@ class Broadcaster:
         self._flushed = self._took = 0.0  # when the last flush ended, and how long it took
         self._pending: list[Event] = []
         self._audiences: dict[tuple[Format, frozenset[str]], Audience] = {}
-        self._by_topic: dict[str, set[Audience]] = {}
+        self._by_topic: dict[
+            str | None, set[Audience]
+        ] = {}  # None: those who follow all; `*` may be a note's topic, too
         self._waiting: list[tuple[int, Future[None]]] = []
         self.everyone: set[Subscriber] = set()  # live or catching up
         self._ring = Ring(ring_bytes)
@@ -135,7 +137,7 @@ class Broadcaster:
             return
         start = self._clock()
         touched: dict[Audience, None] = {}
-        everyone = self._by_topic.get(ALL, ())
+        everyone = self._by_topic.get(None, ())
         for event in events:
             for audience in self._concerned(event, everyone):
                 if data := event.encoded(audience.format):
@@ -167,7 +169,7 @@ class Broadcaster:
         audience = self._audiences.get(key)
         if audience is None:
             audience = self._audiences[key] = Audience(*key, self._new_fanout())
-            for topic in audience.topics:
+            for topic in _keys(audience):
                 self._by_topic.setdefault(topic, set()).add(audience)
         audience.subscribers[subscriber.outgoing] = subscriber
         audience.fanout.add(subscriber.outgoing)
@@ -182,7 +184,7 @@ class Broadcaster:
         audience.fanout.discard(subscriber.outgoing)
         if not audience.subscribers:
             del self._audiences[key]
-            for topic in audience.topics:
+            for topic in _keys(audience):
                 self._by_topic[topic].discard(audience)
                 if not self._by_topic[topic]:
                     del self._by_topic[topic]
@@ -209,3 +211,7 @@ class Broadcaster:
                 waiter.set_result(None)
             else:
                 self._waiting.append((seq, waiter))
+
+
+def _keys(audience: Audience) -> Iterable[str | None]:
+    return (None if topic == ALL else topic for topic in audience.topics)

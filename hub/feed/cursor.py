@@ -48,7 +48,8 @@ class Cursor:
         self.topics |= {topic}
         self._ahead[topic] = head
         if after is not None:
-            self.starts.append(Start(topic, after, None))
+            # Another start of this topic, not begun yet, is replaced: so there are never more than topics.
+            self.starts = [start for start in self.starts if start.topic != topic] + [Start(topic, after, None)]
 
     def remove(self, topic: str) -> None:
         """Stop following a topic; `*` stops all."""

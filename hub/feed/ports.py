@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from hub.errors import CommandError
 from hub.feed.events import Event
 from hub.protocol import Message
 
@@ -58,5 +59,9 @@ class Log(Protocol):
 class NoteTarget(Protocol):
     """Where published notes go."""
 
-    async def publish(self, drafts: Sequence[Draft]) -> Iterable[Placed | None]:
-        """Insert all notes or none, in order; None for a note that the database dropped. One caller at a time."""
+    async def publish(self, drafts: Sequence[Draft], apart: bool = False) -> Iterable[Placed | CommandError | None]:
+        """Insert notes, in order; None for a note that the database dropped, and its error for one that failed alone.
+
+        The error is Held for a note that another transaction holds up: waiting for it would hold up everybody. One
+        caller at a time, and one more with `apart`.
+        """

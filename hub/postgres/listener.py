@@ -8,18 +8,18 @@ other reads the log. It reconnects for ever. It implements the feed's EventSourc
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import asyncpg
 import msgspec
 import structlog
 
 from hub.backoff import backoff
-from hub.errors import DatabaseError, NotListening, Unavailable
+from hub.errors import DatabaseError, NotListening, Refused, Unavailable
 from hub.feed.broadcaster import Broadcaster
 from hub.postgres.address import address
 from hub.postgres.notifications import CHANNEL, Notification, decode
-from hub.postgres.pool import CONNECTION_ERRORS, DIRECTLY, MIXED_UP, connect
+from hub.postgres.pool import CONNECTION_ERRORS, DIRECTLY, MIX_UP, MIXED_UP, connect
 from hub.postgres.store import Store
 from hub.protocol import Status
 
@@ -50,7 +50,7 @@ async def prove(connection: asyncpg.Connection, store: Store) -> None:
             await heard.wait()
     except Unavailable as error:
         if isinstance(error.__cause__, MIXED_UP):
-            raise NotListening(str(error)) from error
+            raise NotListening(MIX_UP) from error
         raise
     except TimeoutError:
         # A dead connection is not the fault of a pooler; then another one will do.
@@ -72,22 +72,30 @@ async def _answers(connection: asyncpg.Connection, store: Store) -> int:
             await asyncio.sleep(0)
         if query.done():
             return int(query.result())
-        store.abandon()  # else each connection of the pool would be waited for in turn
+        store.abandon()  # else what waits on its connection would go on waiting
         raise TimeoutError("the database does not answer")
     finally:
         query.cancel()
 
 
 class Listener:
-    """The listening connection and the position it has reached (`broadcaster.head`)."""
+    """The listening connection and the position it has reached (`broadcaster.head`).
 
-    def __init__(self, url: str, store: Store, broadcaster: Broadcaster, check_interval: float) -> None:
+    `store` is for its own reads alone: they must not wait for what clients ask. `abandon` is called when the database
+    has stopped to answer: other connections of the hub are likely to be dead as well, and what waits on them should
+    fail now.
+    """
+
+    def __init__(
+        self, url: str, store: Store, broadcaster: Broadcaster, check_interval: float, abandon: Callable[[], None]
+    ) -> None:
         self.ready = asyncio.Event()  # set while it listens and has read all that went before
         self.gaps = self.reconnects = 0
         self._url = url
         self._store = store
         self._broadcaster = broadcaster
         self._check_interval = check_interval
+        self._abandon = abandon
         self._started = False
         self._pending: deque[Notification] = deque()
         self._missed = False  # something was heard that is not in _pending
@@ -100,8 +108,13 @@ class Listener:
         while True:
             try:
                 async with self._connection() as connection:
-                    await self._hear(connection)
-            except (*CONNECTION_ERRORS, asyncpg.PostgresError, Unavailable, DatabaseError) as error:
+                    try:
+                        await self._hear(connection)
+                    except TimeoutError:
+                        self._abandon()
+                        raise
+            # Even what Postgres refuses may be mended: a table may be missing for a moment, while it is restored.
+            except (*CONNECTION_ERRORS, asyncpg.PostgresError, Unavailable, Refused, DatabaseError) as error:
                 if self.ready.is_set():
                     delays = backoff(longest=LONGEST_DELAY)
                     self.ready.clear()

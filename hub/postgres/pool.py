@@ -1,7 +1,7 @@
 """Connections to Postgres, and what goes wrong with them.
 
 Owns how connections are set up, the pool, and the translation of errors: a connection that breaks becomes Unavailable,
-what Postgres itself refuses becomes Refused. It knows no table.
+and what Postgres reports becomes what `sqlstate` says. It knows no table.
 """
 
 import asyncio
@@ -12,10 +12,12 @@ from weakref import WeakSet
 
 import asyncpg
 
-from hub.errors import DatabaseError, NotListening, Refused, SettingsError, Unavailable
+from hub.errors import DatabaseError, NotListening, SettingsError, Unavailable
+from hub.postgres import sqlstate
 from hub.postgres.address import address
 
 TIMEOUT = 10.0  # seconds for one statement of a client's request
+MAX_WAITING = 1000  # statements that wait for a connection of a pool; the next one is refused
 IDLE = 300.0  # seconds without use after which a connection is closed: firewalls drop idle ones without a word
 # Set once connected, since pgbouncer refuses connections that begin with settings it does not know. It knows
 # application_name.
@@ -58,10 +60,12 @@ async def connect(
             raise
     except ValueError as error:  # asyncpg's for a parameter of the URL, such as sslmode
         raise SettingsError(f"The database URL of {where} has a wrong value: {error}") from error
+    except asyncpg.PostgresError as error:
+        found = sqlstate.trouble(sqlstate.state_of(error))
+        kind = Unavailable if found and found.passes else DatabaseError
+        raise kind(f"Cannot connect to {where}: {error}.{_advice(error)}") from error
     except CONNECTION_ERRORS as error:
         raise Unavailable(f"Cannot connect to {where}: {_reason(error, timeout)}") from error
-    except asyncpg.PostgresError as error:
-        raise DatabaseError(f"Cannot connect to {where}: {error}.{_advice(error)}") from error
     return connection
 
 
@@ -91,32 +95,32 @@ def told() -> Iterator[None]:
     """Turn errors of asyncpg and of the connection into Unavailable and Refused."""
     try:
         yield
+    except asyncpg.PostgresError as error:
+        raise sqlstate.error_of(sqlstate.state_of(error), str(error)) from error
     except CONNECTION_ERRORS as error:
         raise Unavailable(str(error) or type(error).__name__) from error
-    except MIXED_UP as error:
-        raise Unavailable(MIX_UP) from error
-    except asyncpg.PostgresError as error:
-        raise Refused(str(error).partition("\n")[0]) from error  # its detail would show a row, maybe somebody else's
 
 
 @contextlib.contextmanager
 def hub_errors() -> Iterator[None]:
     """Raise what asyncpg raises in the block as an error of `hub.errors`, with the same message.
 
-    Raises Unavailable where the connection or the server fails, NotListening where a pooler mixes statements up, and
-    DatabaseError where Postgres refuses a statement or a user. OSError and TimeoutError pass as they are: they need not
-    come from Postgres.
+    Raises Unavailable for what passes by itself, as `sqlstate` says, NotListening where a pooler mixes statements up,
+    and DatabaseError where Postgres refuses a statement or a user, or somebody has to mend something. OSError and
+    TimeoutError pass as they are: they need not come from Postgres.
     """
     try:
         yield
     except OSError:
         raise
-    except CONNECTION_ERRORS as error:
-        raise Unavailable(str(error) or type(error).__name__) from error
     except MIXED_UP as error:
         raise NotListening(MIX_UP) from error
     except asyncpg.PostgresError as error:
-        raise DatabaseError(str(error) or type(error).__name__) from error
+        found = sqlstate.trouble(sqlstate.state_of(error))
+        kind = Unavailable if found and found.passes else DatabaseError
+        raise kind(str(error) or type(error).__name__) from error
+    except CONNECTION_ERRORS as error:
+        raise Unavailable(str(error) or type(error).__name__) from error
 
 
 class Pool:
@@ -125,6 +129,7 @@ class Pool:
     def __init__(self, url: str, size: int) -> None:
         self._url = url
         self._connections: WeakSet[asyncpg.Connection] = WeakSet()
+        self._waiting = 0  # statements that wait for a connection
         self._pool = asyncpg.create_pool(
             url,
             min_size=0,
@@ -166,7 +171,25 @@ class Pool:
         self._connections.clear()
 
     async def fetch(self, sql: str, *args: object) -> Any:
-        """The rows of a statement. Raises Unavailable or Refused."""
+        """The rows of a statement. Raises Unavailable or Refused.
+
+        It waits for a connection for TIMEOUT at most, and not at all where MAX_WAITING others wait already.
+        """
+        if self._waiting >= MAX_WAITING:
+            raise Unavailable(f"{self._waiting} statements wait for a connection already")
         with told():
-            async with self._pool.acquire() as connection:
+            connection = await self._acquire()
+            try:
                 return await connection.fetch(sql, *args)
+            finally:
+                await self._pool.release(connection)
+
+    async def _acquire(self) -> Any:
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                return await self._pool.acquire()
+        except TimeoutError as error:
+            raise Unavailable(f"no connection to the database was free within {TIMEOUT:.0f} s") from error
+        finally:
+            self._waiting -= 1

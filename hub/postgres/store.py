@@ -31,13 +31,19 @@ _NOTES = f"""
     from note n
 """
 _HEAD = "select greatest((select max(seq) from note_event), (select floor from note_log))"
+_STATE = f"""
+    select last_value, pg_notification_queue_usage(), ({_HEAD}), current_setting('transaction_read_only')::bool
+    from note_seq
+"""
 
 
 class LogState(NamedTuple):
-    """The state of the log and of the notify queue, as the database reports it."""
+    """The state of the log and of the database, as the database reports it."""
 
     last: int  # the newest seq drawn; it may belong to a transaction that is still committing
     queue_usage: float  # how full the database's notify queue is, from 0 to 1
+    head: int  # the position of the newest event that is committed
+    read_only: bool  # whether nothing can be written, as after a failover on the server that was the primary
 
 
 class Store(Pool):
@@ -149,9 +155,8 @@ class Store(Pool):
             giving_up.cancel()
 
     async def state(self) -> LogState:
-        """The state of the log and of the notify queue. The query takes no lock and writes nothing."""
-        row = (await self.fetch("select last_value, pg_notification_queue_usage() from note_seq"))[0]
-        return LogState(*row)
+        """The state of the log and of the database. The query takes no lock and writes nothing."""
+        return LogState(*(await self.fetch(_STATE))[0])
 
 
 def _event(row: asyncpg.Record) -> Event:

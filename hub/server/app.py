@@ -41,10 +41,12 @@ async def running(settings: Settings, url: str) -> AsyncIterator[Context]:
     """A hub on a database that has the schema. Raises NotListening when LISTEN does not work there."""
     loop = asyncio.get_running_loop()
     store = Store(url, settings.pool_size)
+    reserved = Store(url, 1)
     await store.open()
+    await reserved.open()
     uring = _uring(settings)
     broadcaster = Broadcaster(loop.call_soon, loop.call_later, settings.ring_bytes, new_fanout=lambda: Fanout(uring))
-    listener = Listener(url, store, broadcaster, settings.check_interval)
+    listener = Listener(url, reserved, broadcaster, settings.check_interval, store.abandon)
     publisher = Publisher(store)
     writer = Writer(publisher, settings.max_batch)
     try:
@@ -56,7 +58,9 @@ async def running(settings: Settings, url: str) -> AsyncIterator[Context]:
                 owned.add(task)
                 task.add_done_callback(owned.discard)
 
-            context = Context(settings, store, broadcaster, listener, writer, SharedReads(store, spawn), spawn)
+            context = Context(
+                settings, store, reserved, broadcaster, listener, writer, SharedReads(store, spawn), spawn
+            )
             spawn(_part("listener", listener.run()))
             spawn(_part("writer", writer.run()))
             spawn(_part("watch", keepalive.watch(lambda: context.connections, settings)))
@@ -68,6 +72,7 @@ async def running(settings: Settings, url: str) -> AsyncIterator[Context]:
     finally:
         await publisher.close()
         await store.close()
+        await reserved.close()
         if uring:
             uring.close()
 
@@ -94,6 +99,7 @@ def application(context: Context, counting: metrics.Counting) -> web.Application
     app = web.Application(middlewares=[cors.middleware(allowed), replies.errors], client_max_size=MAX_BODY)
     app[CONTEXT] = context
     app[health.COUNTS] = counting
+    app[health.PROBE] = asyncio.Lock()
     app[replies.ASSETS] = assets = Assets()
     app.add_routes([*ROUTES, *assets.routes()])
     app.on_response_prepare.append(cors.headers(allowed))

@@ -28,6 +28,7 @@ class Context:
 
     settings: Settings
     store: Store
+    reserved: Store  # one connection, for the listener's reads and /readyz: nothing that clients ask is before them
     broadcaster: Broadcaster
     listener: EventSource
     writer: Writer

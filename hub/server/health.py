@@ -11,21 +11,23 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from hub import __version__
-from hub.errors import Unavailable
+from hub.errors import CommandError
 from hub.feed.broadcaster import Broadcaster
 from hub.server import metrics
 from hub.server.context import CONTEXT
 from hub.server.replies import reply
 
+PROBE: web.AppKey[asyncio.Lock] = web.AppKey("probe")  # whoever asks the database for its state has it
 COUNTS: web.AppKey[metrics.Counting] = web.AppKey("counts")
 
-PATIENCE = 0.5  # seconds that a notification may take to come
+PATIENCE = 0.4  # seconds that a notification may take to come
+ANSWER = 0.5  # seconds that the database has for its answer
 
 
 class Health(msgspec.Struct):
     """The answer of ``/healthz`` and ``/readyz``; positions are seqs, the queue's usage is 0 to 1."""
 
-    status: Literal["ok", "closing", "not_listening", "behind", "database_unavailable"]
+    status: Literal["ok", "closing", "not_listening", "behind", "read_only", "database_unavailable"]
     hub: str
     head: int
     connections: int
@@ -42,22 +44,25 @@ async def healthz(request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Whether clients are served well here: listening, and at the head of the log."""
+    """Whether clients are served well here: listening, at the log's head, able to publish. Answers within a second."""
     context = request.app[CONTEXT]
     health = Health("ok", __version__, context.broadcaster.head, len(context.connections))
     before = context.broadcaster.head
     try:
-        health.log_head = await context.store.head()
-        health.queue_usage = (await context.store.state()).queue_usage
-    except Unavailable:
+        async with asyncio.timeout(ANSWER), request.app[PROBE]:
+            state = await context.reserved.state()
+    except (CommandError, TimeoutError):
         health.status = "database_unavailable"
     else:
+        health.log_head, health.queue_usage = state.head, state.queue_usage
         if context.closing:
             health.status = "closing"
         elif not context.listener.ready.is_set():
             health.status = "not_listening"
-        elif not await _moves(context.broadcaster, before, health.log_head):
+        elif not await _moves(context.broadcaster, before, state.head):
             health.status = "behind"
+        elif state.read_only:
+            health.status = "read_only"
         health.head = context.broadcaster.head
     return reply(health, 200 if health.status == "ok" else 503, Cache_Control="no-store")
 

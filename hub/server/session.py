@@ -1,15 +1,21 @@
 """The life of one WebSocket, from the welcome to the close.
 
-Owns the dialogue with one client: what it sends is decoded, carried out by `commands`, and answered in order.
+Owns the dialogue with one client: what it sends is decoded, carried out by `commands`, and answered in order. It reads
+the socket whatever the hub waits for: commands that come while another one takes its time wait in an inbox. Only a
+client that is over a bound is not read.
 """
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Coroutine, Mapping
+from typing import Any
 
 import msgspec
+import structlog
 from aiohttp import WSMsgType, web
 
+from hub import process
 from hub.delivery.outgoing import WEBSOCKET, Outgoing
 from hub.errors import CommandError
 from hub.feed.writer import CLOSING
@@ -23,17 +29,32 @@ from hub.server.context import CONTEXT, Context
 from hub.server.peer import Peer
 from hub.server.stream_query import Query, parse_query
 
+log = structlog.get_logger()
+
 TEXT_PROTOCOL = "text." + PROTOCOL
 ENDS = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
 TURN = 50  # messages of one client after which others have their turn: a flood must not hold up everybody's answers
-MAX_IN_FLIGHT = 10_000  # notes of one client that wait for their acks; then its next commands wait
-DRAIN_POLL = 0.02  # seconds between looks at what a client still waits for
+MAX_IN_FLIGHT = 10_000  # notes of one client that wait for their acks; then it is not read
+MAX_INBOX = 256 << 10  # bytes of commands that wait for one before them; then the client is not read
+INBOX_OVERHEAD = 64  # bytes that a waiting command takes besides its own
+POLL = 0.02  # seconds between looks at whether a client is still over a bound
 
 
 class Session:
     """A WebSocket client. `parameters` are those of its address."""
 
-    __slots__ = ("_context", "_is_text", "_parameters", "_peer", "_query", "_socket", "outgoing")
+    __slots__ = (
+        "_context",
+        "_inbox",
+        "_inbox_size",
+        "_is_text",
+        "_parameters",
+        "_peer",
+        "_query",
+        "_socket",
+        "_work",
+        "outgoing",
+    )
 
     def __init__(
         self,
@@ -50,16 +71,20 @@ class Session:
         format: Format = text_frame if self._is_text else json_frame
         self.outgoing = Outgoing(transport, WEBSOCKET, context.settings.high_water)
         self._peer = Peer(context, self.outgoing, format)
+        self._work: asyncio.Task[None] | None = None  # what takes its time, and then the inbox
+        self._inbox: deque[bytes] = deque()
+        self._inbox_size = 0
 
     async def run(self) -> None:
         """Hold the whole dialogue; return when the connection has ended."""
         self._context.connections.add(self.outgoing)
         try:
             if not self.outgoing.closed:
-                await self._begin()
+                self._begin()
             await self._receive()
         finally:
             self._context.connections.discard(self.outgoing)
+            self._finish()
             self._peer.subscription.close()
             self.outgoing.release()
 
@@ -68,24 +93,31 @@ class Session:
         self._peer.reply(error)
         self.outgoing.close(code, error.code)
 
-    async def _begin(self) -> None:
+    def _begin(self) -> None:
         try:
             self._query = parse_query(self._parameters, self._context.settings.max_topics)
         except CommandError as error:
             self.refuse(BAD_REQUEST, error.error)
+            return
+        self._peer.home = self._query.home
+        if self._context.listener.ready.is_set():
+            self._welcome()
         else:
-            self._peer.home = self._query.home
-            await self._welcome()
+            self._peer.reply(Status(False))
+            self._take_time(self._welcome_later())
 
-    async def _welcome(self) -> None:
-        context, peer, query = self._context, self._peer, self._query
-        if not context.listener.ready.is_set():
-            peer.reply(Status(False))
-            await context.listener.ready.wait()
+    async def _welcome_later(self) -> None:
+        await process.until(self.outgoing.done, self._context.listener.ready.wait())
+        self._welcome()
+
+    def _welcome(self) -> None:
+        peer, query = self._peer, self._query
         if not self.outgoing.closed and not self.outgoing.gone:
-            peer.reply(context.welcome(query.topics))
+            peer.reply(self._context.welcome(query.topics))
             self.outgoing.flush()
             peer.subscription.open(query.topics, query.after, query.last)
+
+    # What the client sends.
 
     async def _receive(self) -> None:
         for number in itertools.count(1):
@@ -98,23 +130,69 @@ class Session:
             if self.outgoing.closed:
                 continue
             if message.type is WSMsgType.TEXT:
-                await self._on_text(message.data)
+                self._on_text(message.data)
             elif message.type is WSMsgType.BINARY:
                 hint = "Send text frames; with websocat, leave out --binary."
                 self._peer.reply(Error("binary", "Expected a text frame, got a binary one.", hint))
             elif message.type is WSMsgType.PING:
-                self.outgoing.write(pong_frame(message.data))
+                self.outgoing.reply(pong_frame(message.data))
+            while self._is_over_a_bound and not self.outgoing.gone:
+                await asyncio.sleep(POLL)
+                self.outgoing.heard()  # who is not read is not silent
 
-    async def _on_text(self, data: bytes) -> None:
+    @property
+    def _is_over_a_bound(self) -> bool:
+        """Whether the client does not read its replies, or sends faster than its commands can be carried out."""
+        return self.outgoing.is_slow or self._peer.in_flight >= MAX_IN_FLIGHT or self._inbox_size > MAX_INBOX
+
+    def _on_text(self, data: bytes) -> None:
+        if self._work is not None:
+            self._inbox.append(data)
+            self._inbox_size += len(data) + INBOX_OVERHEAD
+        elif (later := self._carry_out(data)) is not None:
+            self._take_time(later)
+
+    def _carry_out(self, data: bytes) -> Coroutine[Any, Any, None] | None:
+        """Carry out a command. Returns what is left to be awaited."""
         try:
             command: msgspec.Struct = self._from_line(data) if self._is_text else commands.decode(data)
         except CommandError as error:
             self._peer.reply(error.error)
+            return None
+        return commands.carry_out(self._peer, command)
+
+    def _take_time(self, work: Coroutine[Any, Any, None]) -> None:
+        self._work = asyncio.ensure_future(self._work_off(work))
+
+    async def _work_off(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for the work, and carry out what has come meanwhile, in order."""
+        try:
+            await work
+            while self._inbox and not self.outgoing.closed:
+                while self.outgoing.is_slow or self._peer.in_flight >= MAX_IN_FLIGHT:
+                    await asyncio.sleep(POLL)
+                if (later := self._carry_out(self._next())) is not None:
+                    await later
+        except Exception:
+            # A client that waits for an answer must not stay connected as if one would come.
+            log.error("command_failed", exc_info=True)
+            self.outgoing.abort()
+        finally:
+            self._work = None
+
+    def _next(self) -> bytes:
+        data = self._inbox.popleft()
+        self._inbox_size -= len(data) + INBOX_OVERHEAD
+        return data
+
+    def _finish(self) -> None:
+        """Stop the work of a client that has left, but save the notes that it has sent."""
+        if self._work is None:
             return
-        await commands.carry_out(self._peer, command)
-        # A client that does not read its replies, or publishes faster than is written, is not read either.
-        while self._peer.in_flight >= MAX_IN_FLIGHT or self.outgoing.is_slow:
-            await asyncio.sleep(DRAIN_POLL)
+        self._work.cancel()
+        while self._inbox:
+            if (later := self._carry_out(self._next())) is not None:
+                later.close()
 
     def _from_line(self, data: bytes) -> Publish:
         """The note of a typed line. Raises CommandError."""

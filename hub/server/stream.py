@@ -7,9 +7,10 @@ and takes nothing from its client but the address.
 import msgspec
 from aiohttp import HttpVersion11, web
 
+from hub import process
 from hub.delivery.outgoing import Framing, Outgoing
 from hub.errors import CommandError
-from hub.protocol import Error
+from hub.protocol import Error, Status
 from hub.protocol.formats import Format, chunk, ndjson, ndjson_chunk, sse, sse_chunk
 from hub.server.context import CONTEXT
 from hub.server.stream_query import Query, parse_query
@@ -35,7 +36,6 @@ async def serve_stream(request: web.Request) -> web.StreamResponse:
         response.enable_chunked_encoding()
         format, heartbeat = CHUNKED[format], chunk(heartbeat)
     await response.prepare(request)
-    await context.listener.ready.wait()
     if request.transport is None or context.closing:
         return response
     framing = Framing(heartbeat, is_answered=False, close=None)
@@ -43,6 +43,9 @@ async def serve_stream(request: web.Request) -> web.StreamResponse:
     subscription = context.subscription(outgoing, format)
     context.connections.add(outgoing)
     try:
+        if not context.listener.ready.is_set():
+            subscription.tell(Status(False))
+            await process.until(outgoing.done, context.listener.ready.wait())
         welcome = context.welcome(query.topics)
         # A client that is owed something has no position yet: if it is cut off now, it must ask for the same again.
         begins_now = query.after is None and query.last is None

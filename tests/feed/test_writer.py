@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import asyncpg
 import pytest
 
-from hub.errors import CommandError, Refused, Unavailable
+from hub.errors import CommandError, Held, Refused, Unavailable
 from hub.feed.ports import Draft, Placed
 from hub.feed.writer import CLOSING, DROPPED, Writer
 from hub.postgres.publisher import Publisher
@@ -25,23 +25,26 @@ class FakeTarget:
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
+        self.apart: list[list[str]] = []
         self.saved: list[str] = []
+        self.busy = True
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def publish(self, drafts: Sequence[Draft]) -> list[Placed | None]:
+    async def publish(self, drafts: Sequence[Draft], apart: bool = False) -> list[Placed | CommandError | None]:
         bodies = [draft.body for draft in drafts]
-        self.batches.append(bodies)
+        (self.apart if apart else self.batches).append(bodies)
         await self.gate.wait()
         if "unavailable" in bodies:
             raise Unavailable("gone")
         if "broken" in bodies:
             raise ZeroDivisionError
-        if "refused" in bodies:
-            raise Refused("no")
+        failures = {"refused": Refused("no"), "held": Held("busy") if self.busy else None, "dropped": None}
         start = len(self.saved)
-        self.saved += bodies
-        return [None if body == "dropped" else Placed(at, at) for at, body in enumerate(bodies, start + 1)]
+        kept = [body for body in bodies if body not in failures or (body == "held" and not self.busy)]
+        self.saved += kept
+        places = iter(range(start + 1, start + 1 + len(kept)))
+        return [Placed(at := next(places), at) if body in kept else failures[body] for body in bodies]
 
 
 @asynccontextmanager
@@ -53,7 +56,7 @@ async def running(target: FakeTarget | Store, max_batch: int = 100) -> AsyncIter
             yield writer
     finally:
         task.cancel()
-        with suppress(asyncio.CancelledError, ZeroDivisionError):
+        with suppress(asyncio.CancelledError, ExceptionGroup):
             await task
 
 
@@ -115,7 +118,7 @@ async def test_one_refused_note_fails_alone(at: int) -> None:
         came = await answers.all(9)
     assert [body for body, _ in came] == bodies
     assert [body for body, result in came if isinstance(result, Error)] == ["refused"]
-    assert target.saved == [body for body in bodies if body != "refused"] and len(target.batches) < 12
+    assert target.saved == [body for body in bodies if body != "refused"] and len(target.batches) == 1
 
 
 async def test_unavailable() -> None:
@@ -133,7 +136,48 @@ async def test_dropped() -> None:
     answers = Answers()
     async with running(FakeTarget()) as writer:
         answers.submit(writer, "a", "dropped", "b")
-        assert [result for _, result in await answers.all(3)] == [Placed(1, 1), DROPPED, Placed(3, 3)]
+        assert [result for _, result in await answers.all(3)] == [Placed(1, 1), DROPPED, Placed(2, 2)]
+
+
+async def test_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A note that another transaction holds up keeps nobody waiting; it is tried apart and answered when saved."""
+    monkeypatch.setattr("hub.feed.writer.HELD_RETRY", 0.001)
+    target, answers = FakeTarget(), Answers()
+    async with running(target) as writer:
+        answers.submit(writer, "a", "held", "b")
+        assert await answers.all(2) == [("a", Placed(1, 1)), ("b", Placed(2, 2))]
+        assert await writer.publish(draft("c")) == Placed(3, 3)
+        while len(target.apart) < 3:
+            await asyncio.sleep(0)
+        target.busy = False
+        assert (await answers.all(3))[2] == ("held", Placed(4, 4))
+        assert target.batches == [["a", "held", "b"], ["c"]] and set(map(tuple, target.apart)) == {("held",)}
+        await writer.close()
+
+
+async def test_held_up_for_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only so many notes are tried apart, and only for so long; then the answer is a temporary error."""
+    monkeypatch.setattr("hub.feed.writer.HELD_RETRY", 0.001)
+    monkeypatch.setattr("hub.feed.writer.HELD_FOR", 0.01)
+    monkeypatch.setattr("hub.feed.writer.MAX_HELD", 3)
+    target, answers = FakeTarget(), Answers()
+    async with running(target) as writer:
+        answers.submit(writer, *["held"] * 5)
+        assert len(await answers.all(2)) == 2
+        results = [result for _, result in await answers.all(5)]
+        assert all(isinstance(result, Error) and result.temporary and "holds" in result.message for result in results)
+        assert {len(batch) for batch in target.apart} == {3}
+
+
+async def test_closing_does_not_wait_for_others() -> None:
+    """When the hub stops, what is held up is answered with a temporary error after one more try."""
+    answers = Answers()
+    async with running(FakeTarget()) as writer:
+        answers.submit(writer, "held")
+        while not writer._held:
+            await asyncio.sleep(0)
+        await writer.close()
+        assert [isinstance(result, Error) and result.temporary for _, result in answers.came] == [True]
 
 
 async def test_publish_raises() -> None:

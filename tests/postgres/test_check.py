@@ -104,8 +104,8 @@ def test_log_state() -> None:
         (clock + SECOND // 2, 0.5, [True, False]),
         (clock + 2 * SECOND, 0.99, [False, False]),
     ):
-        assert [finding.fine for finding in log_state(LogState(last, usage), clock)] == fine
+        assert [finding.fine for finding in log_state(LogState(last, usage, last, False), clock)] == fine
     assert (
-        "pg_stat_activity" in log_state(LogState(0, 0.75), clock)[1].text
-        and "75%" in log_state(LogState(0, 0.75), clock)[1].text
+        "pg_stat_activity" in log_state(LogState(0, 0.75, 0, False), clock)[1].text
+        and "75%" in log_state(LogState(0, 0.75, 0, False), clock)[1].text
     )

@@ -7,8 +7,9 @@ import asyncpg
 import pytest
 
 from hub.errors import NotListening
+from hub.postgres import migrations
 from hub.protocol import CaughtUp, Note, Reset, Status, Welcome
-from tests.conftest import Client, connect
+from tests.conftest import Client, connect, connected, name_of, with_name
 from tests.proxy import proxied
 
 INSERT = "insert into note (username, body) values ('gb', $1)"
@@ -164,3 +165,52 @@ async def test_replaced_database(start_hub, database: asyncpg.Connection) -> Non
         assert reset.seq == kept.seq
         await database.execute(INSERT, "new")
         assert (await client.until(Note)).body == "new"
+
+
+async def test_table_missing_for_a_moment(start_hub, database: asyncpg.Connection) -> None:
+    """While the log is being restored the hub waits for it, and goes on."""
+    async with start_hub() as (hub, address), connect(address) as client:
+        await client.until(Welcome)
+        await database.execute("alter table note_event rename to note_event_away")
+        await database.execute(KILL)
+        async with asyncio.timeout(5):
+            while hub.listener.reconnects < 2:
+                await asyncio.sleep(0.01)
+        await database.execute("alter table note_event_away rename to note_event")
+        await database.execute(INSERT, "restored")
+        assert await bodies(client, 1) == ["restored"]
+
+
+async def test_restored_database(start_hub, server: str, url: str, database: asyncpg.Connection) -> None:
+    """The database is dropped, made and restored under a running hub: clients are told by a reset, and it goes on."""
+    async with start_hub() as (hub, address), connect(address) as client:
+        await client.until(Welcome)
+        await database.execute(INSERT, "old")
+        assert await bodies(client, 1) == ["old"]
+        async with connected(with_name(server, "postgres")) as other:
+            await other.execute(f"drop database {name_of(url)} with (force)")
+            await other.execute(f"create database {name_of(url)}")
+            async with asyncio.timeout(5):
+                while hub.listener.reconnects < 3:  # there is nothing yet that it could hear
+                    await asyncio.sleep(0.01)
+        async with connected(url) as made:
+            await migrations.migrate(made)
+            await made.execute(INSERT, "restored")
+            await client.until(Reset)
+            await made.execute(INSERT, "new")
+            assert (await bodies(client, 1))[-1] == "new"
+
+
+async def test_reads_of_its_own(start_hub, database: asyncpg.Connection) -> None:
+    """What clients ask of the database does not hold up the way back to hearing it."""
+    async with start_hub(pool_size=2) as (hub, address), connect(address) as client:
+        await client.until(Welcome)
+        asked = [asyncio.ensure_future(hub.store.fetch("select pg_sleep(3)")) for _ in range(10)]
+        await asyncio.sleep(0.1)
+        await database.execute(KILL)
+        await database.execute(INSERT, "at once")
+        async with asyncio.timeout(1):
+            assert await bodies(client, 1) == ["at once"]
+        for each in asked:
+            each.cancel()
+        await asyncio.wait(asked)

@@ -9,7 +9,7 @@ import asyncpg
 
 from hub.feed.events import Event
 from hub.protocol import Deleted
-from tests.conftest import Http, is_error, with_name
+from tests.conftest import Http, is_error, name_of, with_name
 
 INSERT = "insert into note (username, topic, body) values ('gb', $1, $2)"
 
@@ -84,3 +84,23 @@ async def test_not_ready(http: Http, server: str, url: str) -> None:
     async with asyncio.timeout(10):
         while await status() != (200, "ok"):
             await asyncio.sleep(0.01)
+
+
+async def test_busy(start_hub) -> None:
+    """Whatever clients ask of the database meanwhile, the answer comes within a second, and is true."""
+    async with start_hub(pool_size=2) as (hub, address), aiohttp.ClientSession() as session:
+        asked = [asyncio.ensure_future(hub.store.fetch("select pg_sleep(3)")) for _ in range(10)]
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(1):
+            assert (await Http(session, address).get("/readyz"))[2]["status"] == "ok"
+        for each in asked:
+            each.cancel()
+        await asyncio.wait(asked)
+
+
+async def test_read_only(start_hub, url: str, database: asyncpg.Connection) -> None:
+    """A hub on a database that takes no writes, as after a failover, is not ready."""
+    await database.execute(f"alter database {name_of(url)} set default_transaction_read_only = on")
+    async with start_hub() as (_, address), aiohttp.ClientSession() as session:
+        status, _, body = await Http(session, address).get("/readyz")
+        assert (status, body["status"]) == (503, "read_only")

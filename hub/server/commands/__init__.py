@@ -7,6 +7,8 @@ and how replies leave is the session's business.
 
 import importlib
 import pkgutil
+from collections.abc import Awaitable, Coroutine
+from typing import Any
 
 import msgspec
 
@@ -24,11 +26,22 @@ KINDS = sorted(HANDLERS, key=lambda kind: _names.index(kind.__name__))
 decode = CommandDecoder(KINDS).decode
 
 
-async def carry_out(peer: Peer, command: msgspec.Struct) -> None:
-    """Do what a client asks; it gets an error if that cannot be done."""
+def carry_out(peer: Peer, command: msgspec.Struct) -> Coroutine[Any, Any, None] | None:
+    """Do what a client asks; it gets an error if that cannot be done. Returns what is left to be awaited, or None."""
     try:
         later = HANDLERS[type(command)](peer, command)
-        if later is not None:
-            await later
     except CommandError as error:
-        peer.reply(msgspec.structs.replace(error.error, id=command.id))  # type: ignore[attr-defined]
+        _refuse(peer, command, error)
+        return None
+    return None if later is None else _finish(peer, command, later)
+
+
+async def _finish(peer: Peer, command: msgspec.Struct, later: Awaitable[None]) -> None:
+    try:
+        await later
+    except CommandError as error:
+        _refuse(peer, command, error)
+
+
+def _refuse(peer: Peer, command: msgspec.Struct, error: CommandError) -> None:
+    peer.reply(msgspec.structs.replace(error.error, id=command.id))  # type: ignore[attr-defined]
