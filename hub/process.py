@@ -73,6 +73,8 @@ def run(work: Coroutine[Any, Any, int | None]) -> int:
     Any other exception is a bug and comes out as it is.
     """
     try:
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever it was while the command was loaded
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             return runner.run(work) or 0
     except BrokenPipeError:

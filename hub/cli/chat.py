@@ -18,7 +18,7 @@ from prompt_toolkit.layout import FormattedTextControl, HSplit, Layout, Window
 from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.widgets import TextArea
 
-from hub.cli.clients import URL
+from hub.cli.clients import URL, checked_topic
 from hub.cli.run import run
 from hub.cli.terminal import line
 from hub.client.connection import Connection, connect
@@ -34,7 +34,7 @@ LAST_TRY = 3.0  # seconds to save what is still unsent when a chat ends
 
 @click.command()
 @click.option("-u", "--username", envvar="USER", default="anonymous", help="Your name.  [USER]", show_default=True)
-@click.option("-t", "--topic", default=LOBBY, help="Where.", show_default=True)
+@click.option("-t", "--topic", default=LOBBY, callback=checked_topic, help="Where.", show_default=True)
 @click.option(
     "--last", type=click.IntRange(1, MAX_PAGE), default=20, help="How many notes to begin with.", show_default=True
 )

@@ -15,46 +15,70 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import click
+import structlog
 
 from hub.cli.options import options
 from hub.cli.run import errors_in_one_line, run
-from hub.errors import DatabaseError
+from hub.errors import DatabaseError, EmbeddedError
 from hub.postgres import check as checks
 from hub.postgres import migrations
+from hub.postgres.address import address
 from hub.postgres.notifications import CHANNEL
 from hub.postgres.pool import connect, hub_errors
 from hub.postgres.store import Store
 from hub.settings import Settings, unknown
+
+log = structlog.get_logger()
 
 DATABASE = ("database_url", "data_dir")
 PRUNE_BATCH = 10_000  # events that one statement trims
 
 
 @contextlib.asynccontextmanager
-async def database(settings: Settings) -> AsyncIterator[str]:
+async def database(settings: Settings, *, create: bool = False) -> AsyncIterator[str]:
     """The URL that the settings name; without one, the URL of the embedded Postgres, which runs during the block.
 
-    Raises EmbeddedError when that cannot run.
+    Raises EmbeddedError when that cannot run, or when it has no database yet and is not to `create` one.
     """
     if settings.database_url:
         yield settings.database_url
         return
-    from hub.embedded import running
+    from hub import embedded
 
-    async with running(settings.data_path) as url:
+    if not embedded.exists(settings.data_path):
+        if not create:
+            raise _nothing_there(settings)
+        log.info("new_database", data_dir=str(settings.data_path))
+    async with embedded.running(settings.data_path) as url:
         yield url
 
 
+def _nothing_there(settings: Settings) -> EmbeddedError:
+    return EmbeddedError(
+        f"There is no database in {settings.data_path}: cd to the folder of your hub, or give --data-dir or "
+        "DATABASE_URL (`notes-hub serve` makes a new database)."
+    )
+
+
 @contextlib.asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[tuple[str, asyncpg.Connection]]:
+async def connected(settings: Settings, *, create: bool = False) -> AsyncIterator[tuple[str, asyncpg.Connection]]:
     """The database's URL and one connection to it. What asyncpg raises becomes Unavailable or DatabaseError."""
-    async with database(settings) as url:
+    async with database(settings, create=create) as url:
         with hub_errors():
             connection = await connect(url)
             try:
                 yield url, connection
             finally:
                 connection.terminate()
+
+
+async def _need_schema(url: str, connection: asyncpg.Connection) -> None:
+    """Raise DatabaseError unless the database has the schema of this version of the hub."""
+    if lacking := await migrations.missing(connection):
+        what = "has no notes yet" if lacking[0] == 1 else f"lacks version {lacking[0]} of the schema"
+        raise DatabaseError(
+            f"{address(url)} {what}. Run notes-hub migrate, or correct DATABASE_URL if it is the wrong one."
+        )
 
 
 @click.command()
@@ -70,11 +94,11 @@ def migrate(settings: Settings) -> None:
     """
 
     async def work() -> None:
-        async with connected(settings) as (_, connection):
+        async with connected(settings, create=True) as (_, connection):
             versions = await migrations.migrate(connection)
-        click.echo(
-            f"applied {', '.join(map(str, versions))}" if versions else "nothing to do: the schema is up to date"
-        )
+        where = "" if settings.database_url else f" in {settings.data_path}"
+        applied = f"applied {', '.join(map(str, versions))}{where}"
+        click.echo(applied if versions else "nothing to do: the schema is up to date")
 
     run(work())
 
@@ -89,13 +113,13 @@ def listen(settings: Settings) -> None:
     \b
     Example:
       notes-hub listen
-      Got NOTIFY: 4711 channel_note {"rowid":1,"username":"gb","body":"hello there",...}
+      Got NOTIFY: 4711 channel_note {"rowid":1,"username":"gb",...}
     """
 
     async def work() -> None:
         ended = asyncio.Event()
-        async with connected(settings) as (_, connection):
-            await migrations.migrate(connection)
+        async with connected(settings) as (url, connection):
+            await _need_schema(url, connection)
             connection.add_termination_listener(lambda _: ended.set())
             await connection.add_listener(
                 CHANNEL, lambda _, pid, channel, payload: click.echo(f"Got NOTIFY: {pid} {channel} {payload}")
@@ -118,12 +142,15 @@ def database_url(settings: Settings) -> None:
     Example:
       psql "$(notes-hub database-url)"
     """
-    if settings.database_url:
-        click.echo(settings.database_url)
-        return
     with errors_in_one_line():
+        if settings.database_url:
+            address(settings.database_url)
+            click.echo(settings.database_url)
+            return
         from hub import embedded
 
+        if not embedded.exists(settings.data_path):
+            raise _nothing_there(settings)
         if not embedded.is_running(settings.data_path):
             click.echo("It does not run now; `notes-hub serve` starts it.", err=True)
         click.echo(embedded.database_url(settings.data_path))
@@ -138,7 +165,7 @@ def psql(settings: Settings, arguments: tuple[str, ...]) -> None:
     \b
     Examples:
       notes-hub psql
-      notes-hub psql -c "INSERT INTO note(username, body) VALUES ('gb', 'hello world')"
+      notes-hub psql -c "SELECT * FROM note"
     """
 
     async def work() -> int:
@@ -146,8 +173,7 @@ def psql(settings: Settings, arguments: tuple[str, ...]) -> None:
 
         # At Ctrl-C psql ends a query. The signal must end neither this process nor a Postgres that it has started.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        async with connected(settings) as (url, connection):
-            await migrations.migrate(connection)
+        async with connected(settings) as (url, _):
             process = await asyncio.create_subprocess_exec(
                 binary("psql"),
                 url,
@@ -176,7 +202,7 @@ def check(settings: Settings) -> None:
             store = Store(url, 1)
             await store.open()
             try:
-                found = await checks.run(connection, store)
+                found = [checks.Finding(True, f"database {address(url)}"), *await checks.run(connection, store)]
             finally:
                 await store.close()
         found += [checks.Finding(False, f"{name} is set but is no setting.") for name in unknown(os.environ)]
@@ -201,20 +227,16 @@ def prune(settings: Settings, age: str) -> None:
     """
     match = re.fullmatch(r"(\d+)([dhm])", age)
     if match is None:
-        raise click.BadParameter(
-            f"{age!r} is no age: write a number and d, h or m, as in 90d", param_hint="--older-than"
-        )
+        raise click.ClickException(f"--older-than is {age!r}: write a number and d, h or m, as in 90d")
     unit = {"d": "days", "h": "hours", "m": "minutes"}[match[2]]
     try:
         before = datetime.now(UTC) - timedelta(**{unit: int(match[1])})
     except OverflowError as error:
-        raise click.BadParameter(f"{age} reaches back before all calendars") from error
+        raise click.ClickException(f"--older-than is {age!r}: that reaches back before all calendars") from error
 
     async def work() -> None:
         async with connected(settings) as (url, connection):
-            if lacking := await migrations.missing(connection):
-                where = checks.place_of(connection)
-                raise DatabaseError(f"The schema of {where} lacks version {lacking[0]}. Run: notes-hub migrate")
+            await _need_schema(url, connection)
             store = Store(url, 1)
             await store.open()
             gone = 0

@@ -43,7 +43,7 @@ async def _serve(settings: Settings) -> None:
     stop = process.prepare()
     if not settings.on_loopback:
         log.warning("no_authentication", host=settings.host, hint="Whoever reaches this port can read and write notes.")
-    async with bound(settings) as sockets_by_worker, database(settings) as url:
+    async with bound(settings) as sockets_by_worker, database(settings, create=True) as url:
         await process.until(stop, migrations.wait_and_migrate(url))
         if stop.is_set():
             return

@@ -13,7 +13,7 @@ from hub.errors import EmbeddedError
 if sys.platform == "win32":
     raise EmbeddedError("the embedded Postgres needs Linux or macOS: set DATABASE_URL to a Postgres of your own")
 
-from hub.embedded.files import binary
+from hub.embedded.files import binary, exists
 from hub.embedded.server import database_url, is_running, running
 
-__all__ = ["binary", "database_url", "is_running", "running"]
+__all__ = ["binary", "database_url", "exists", "is_running", "running"]

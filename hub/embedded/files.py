@@ -34,6 +34,12 @@ def binary(name: str) -> Path:
     return path
 
 
+def exists(data_dir: Path) -> bool:
+    """Whether the folder has a database. Raises EmbeddedError when this user may not look."""
+    with readable(data_dir):
+        return (data_dir / "postgres" / "PG_VERSION").exists()
+
+
 def socket_dir(data_dir: Path) -> Path:
     """The folder of the socket: in the data folder, or in /tmp where that path does not do.
 

@@ -15,10 +15,11 @@ import msgspec
 import structlog
 
 from hub.backoff import backoff
-from hub.errors import NotListening, Refused, Unavailable
+from hub.errors import DatabaseError, NotListening, Refused, Unavailable
 from hub.feed.broadcaster import Broadcaster
+from hub.postgres.address import address
 from hub.postgres.notifications import CHANNEL, Notification, decode
-from hub.postgres.pool import CONNECTION_ERRORS, connect
+from hub.postgres.pool import CONNECTION_ERRORS, DIRECTLY, MIX_UP, MIXED_UP, connect
 from hub.postgres.store import Store
 from hub.protocol import Status
 
@@ -47,12 +48,16 @@ async def prove(connection: asyncpg.Connection, store: Store) -> None:
         await store.notify(channel, PROOF_TIMEOUT)
         async with asyncio.timeout(PROOF_TIMEOUT):
             await heard.wait()
+    except Unavailable as error:
+        if isinstance(error.__cause__, MIXED_UP):
+            raise NotListening(MIX_UP) from error
+        raise
     except TimeoutError:
         # A dead connection is not the fault of a pooler; then another one will do.
         await _answers(connection, store)
         raise NotListening(
             "LISTEN succeeds on this database URL but delivers nothing, as behind a pooler in transaction mode. "
-            "Give the hub a direct connection to Postgres, or a pooler in session mode."
+            + DIRECTLY
         ) from None
     await connection.remove_listener(channel, hear)
 
@@ -109,13 +114,13 @@ class Listener:
                         self._abandon()
                         raise
             # Even what Postgres refuses may be mended: a table may be missing for a moment, while it is restored.
-            except (*CONNECTION_ERRORS, asyncpg.PostgresError, Unavailable, Refused) as error:
+            except (*CONNECTION_ERRORS, asyncpg.PostgresError, Unavailable, Refused, DatabaseError) as error:
                 if self.ready.is_set():
                     delays = backoff(longest=LONGEST_DELAY)
                     self.ready.clear()
                     self._broadcaster.tell_everyone(Status(False))
                 self.reconnects += 1
-                log.warning("listener_lost", reason=str(error) or type(error).__name__)
+                log.warning("listener_lost", database=address(self._url), reason=str(error) or type(error).__name__)
                 await asyncio.sleep(next(delays))
 
     @contextlib.asynccontextmanager

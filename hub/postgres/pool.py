@@ -12,18 +12,16 @@ from weakref import WeakSet
 
 import asyncpg
 
-from hub.errors import DatabaseError, Unavailable
+from hub.errors import DatabaseError, NotListening, SettingsError, Unavailable
 from hub.postgres import sqlstate
+from hub.postgres.address import address
 
 TIMEOUT = 10.0  # seconds for one statement of a client's request
 MAX_WAITING = 1000  # statements that wait for a connection of a pool; the next one is refused
 IDLE = 300.0  # seconds without use after which a connection is closed: firewalls drop idle ones without a word
-SERVER_SETTINGS = {
-    "application_name": "notes-hub",
-    "search_path": "public",
-    "default_transaction_isolation": "read committed",
-}
-
+# Set once connected, since pgbouncer refuses connections that begin with settings it does not know. It knows
+# application_name.
+SESSION = "set search_path = public; set default_transaction_isolation = 'read committed'"
 
 # asyncpg raises InternalClientError, which is neither of its two public bases, on a connection that dies.
 CONNECTION_ERRORS = (
@@ -36,14 +34,56 @@ CONNECTION_ERRORS = (
     asyncpg.InsufficientResourcesError,
     asyncpg.CannotConnectNowError,
 )
+# What other clients' statements do to ours where a pooler gives each transaction another connection.
+MIXED_UP = (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError)
+DIRECTLY = "Give the hub a direct connection to Postgres, or a pooler in session mode."
+MIX_UP = "Statements get lost on this database URL, as behind a pooler in transaction mode. " + DIRECTLY
 
 
 async def connect(
     url: str, name: str = "notes-hub", timeout: float = TIMEOUT, command_timeout: float | None = None
 ) -> asyncpg.Connection:
-    """One connection outside the pool; pg_stat_activity shows it as `name`. Both time limits are in seconds."""
-    settings = SERVER_SETTINGS | {"application_name": name}
-    return await asyncpg.connect(url, timeout=timeout, command_timeout=command_timeout, server_settings=settings)
+    """One connection outside the pool; pg_stat_activity shows it as `name`. Both time limits are in seconds.
+
+    Raises SettingsError for a malformed URL, Unavailable where nobody answers, and DatabaseError where Postgres refuses
+    the user or the database. Each message says which database was meant, and where.
+    """
+    where = address(url)
+    try:
+        connection = await asyncpg.connect(
+            url, timeout=timeout, command_timeout=command_timeout, server_settings={"application_name": name}
+        )
+        try:
+            await connection.execute(SESSION, timeout=timeout)
+        except BaseException:
+            connection.terminate()
+            raise
+    except ValueError as error:  # asyncpg's for a parameter of the URL, such as sslmode
+        raise SettingsError(f"The database URL of {where} has a wrong value: {error}") from error
+    except asyncpg.PostgresError as error:
+        found = sqlstate.trouble(sqlstate.state_of(error))
+        kind = Unavailable if found and found.passes else DatabaseError
+        raise kind(f"Cannot connect to {where}: {error}.{_advice(error)}") from error
+    except CONNECTION_ERRORS as error:
+        raise Unavailable(f"Cannot connect to {where}: {_reason(error, timeout)}") from error
+    return connection
+
+
+def _reason(error: BaseException, timeout: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout:.0f} s."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}. Check its host and port, and that Postgres runs there."
+    return str(error) or type(error).__name__
+
+
+def _advice(error: asyncpg.PostgresError) -> str:
+    """What a person can do about a connection that Postgres refuses."""
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return " Make it with createdb, or correct the name in DATABASE_URL."
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return " Correct the user or the password in DATABASE_URL."
+    return ""
 
 
 async def _as_it_is(_: asyncpg.Connection) -> None:
@@ -65,14 +105,16 @@ def told() -> Iterator[None]:
 def hub_errors() -> Iterator[None]:
     """Raise what asyncpg raises in the block as an error of `hub.errors`, with the same message.
 
-    Raises Unavailable for what passes by itself, as `sqlstate` says, and DatabaseError where Postgres refuses a
-    statement or a user, or somebody has to mend something. OSError and TimeoutError pass as they are: they need not
-    come from Postgres.
+    Raises Unavailable for what passes by itself, as `sqlstate` says, NotListening where a pooler mixes statements up,
+    and DatabaseError where Postgres refuses a statement or a user, or somebody has to mend something. OSError and
+    TimeoutError pass as they are: they need not come from Postgres.
     """
     try:
         yield
     except OSError:
         raise
+    except MIXED_UP as error:
+        raise NotListening(MIX_UP) from error
     except asyncpg.PostgresError as error:
         found = sqlstate.trouble(sqlstate.state_of(error))
         kind = Unavailable if found and found.passes else DatabaseError
@@ -114,7 +156,7 @@ class Pool:
         """One more connection, for the caller to keep and to close. Raises Unavailable."""
         try:
             connection = await connect(self._url, command_timeout=TIMEOUT)
-        except asyncpg.PostgresError as error:  # one that is being restored may be missing or closed
+        except DatabaseError as error:  # one that is being restored may be missing or closed
             raise Unavailable(str(error)) from error
         self._connections.add(connection)
         return connection

@@ -33,6 +33,7 @@ TROUBLES: Final = {
     "3F": Trouble("a schema is missing", passes=False),
     "40": HELD,
     "42": Trouble("a table or function is not as the hub needs it", passes=False),
+    "42P05": Trouble("a pooler mixes up its connections", passes=False),
     "42501": Trouble("the hub lacks a right", passes=False),
     "42P01": Trouble("a table is missing", passes=False),
     "53": Trouble("it is out of resources", passes=True),

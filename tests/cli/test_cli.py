@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from hub import __version__
 from hub.cli import main
 from hub.settings import Settings, environment_names
+from tests.conftest import copy
 
 CONTEXT = click.Context(main)
 COMMANDS = main.list_commands(CONTEXT)
@@ -71,6 +72,13 @@ def examples(text: str) -> list[str]:
     return found
 
 
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_narrow_help(name: str) -> None:
+    """No line of a help is wider than a terminal of 80 columns."""
+    result = CliRunner().invoke(main, [*filter(None, [name]), "--help"], terminal_width=80)
+    assert result.exit_code == 0 and all(len(line) <= 80 for line in result.output.splitlines()), result.output
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help(name: str) -> None:
     """Every command says in a sentence what it does, and each of its examples is a line that runs it."""
@@ -114,6 +122,8 @@ def test_version() -> None:
         (["migrate"], {"HUB_LOG_LEVEL": "loud"}, "HUB_LOG_LEVEL is 'loud'"),
         (["post", "-u", "gb", "x" * 141], {}, "at most 140"),
         (["post", "-u", "gb", " "], {}, "visible character"),
+        (["prune", "--older-than", "90"], {}, "as in 90d"),
+        (["prune", "--older-than", "9999999d"], {}, "calendars"),
     ],
 )
 def test_wrong_values(arguments: list[str], environ: dict[str, str], words: str) -> None:
@@ -179,13 +189,13 @@ async def test_no_database(command: str, server: str, unused_tcp_port: int) -> N
     assert code == 1 and "nothing" in one_line(err)
 
 
-async def test_database_url(tmp_path: Path) -> None:
+async def test_database_url(cluster: Path, tmp_path: Path) -> None:
     """What is given is printed; else the embedded one's URL, with a word on standard error while it does not run."""
     given = "postgresql://gb@db/notes"
     assert await run("database-url", DATABASE_URL=given) == (0, given + "\n", "")
-    code, out, err = await run("database-url", "--data-dir", str(tmp_path / "none"))
+    copy(cluster, tmp_path / "data")
+    code, out, err = await run("database-url", "--data-dir", str(tmp_path / "data"))
     assert code == 0 and out.startswith("postgresql://") and out.count("\n") == 1 and "notes-hub serve" in err
-    assert not (tmp_path / "none").exists()
 
 
 async def test_psql(url: str, database: asyncpg.Connection) -> None:
