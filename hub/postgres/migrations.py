@@ -30,7 +30,7 @@ def files(folder: Path = SQL_DIR) -> list[tuple[int, Path]]:
 
 async def applied(connection: asyncpg.Connection) -> set[int]:
     """The versions that the database has; empty if no migration ever ran."""
-    if not await exists(connection):
+    if await connection.fetchval("select to_regclass('public.hub_migration')") is None:
         return set()
     return {row["version"] for row in await connection.fetch("select version from public.hub_migration")}
 
