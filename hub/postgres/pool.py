@@ -63,7 +63,8 @@ async def connect(
     except asyncpg.PostgresError as error:
         found = sqlstate.trouble(sqlstate.state_of(error))
         kind = Unavailable if found and found.passes else DatabaseError
-        raise kind(f"Cannot connect to {where}: {error}.{_advice(error)}") from error
+        reason = str(error).partition("\n")[0]
+        raise kind(f"Cannot connect to {where}: {reason}.{_advice(error)}") from error
     except CONNECTION_ERRORS as error:
         raise Unavailable(f"Cannot connect to {where}: {_reason(error, timeout)}") from error
     return connection

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from hub import __version__
 from hub.cli import main
 from hub.settings import Settings, environment_names
-from tests.conftest import copy
+from tests.conftest import connected, copy
 
 CONTEXT = click.Context(main)
 COMMANDS = main.list_commands(CONTEXT)
@@ -178,6 +178,22 @@ async def test_check(url: str, database: asyncpg.Connection) -> None:
     await database.execute("alter table note disable trigger note_log_row")
     code, out, _ = await run("check", DATABASE_URL=url)
     assert code == 1 and "!!  The trigger note_log_row is off" in out
+
+
+async def test_check_writes_nothing(empty_url: str) -> None:
+    """Check on a database without the schema says what to run, and makes nothing there."""
+    code, out, _ = await run("check", DATABASE_URL=empty_url)
+    assert code == 1 and "Run: notes-hub migrate" in out and "database test_" in out
+    assert "applied 1" in (await run("migrate", DATABASE_URL=empty_url))[1]
+
+
+async def test_an_older_table(empty_url: str) -> None:
+    """A table note with columns that the hub can't use is one line that names the statement for each."""
+    async with connected(empty_url) as database:
+        await database.execute("create table note (rowid serial primary key, username text, body text)")
+    for command in ("migrate", "serve"):
+        code, _, err = await run(command, DATABASE_URL=empty_url, HUB_PORT="0")
+        assert code == 1 and one_line(err).count("alter table note") >= 4
 
 
 @pytest.mark.parametrize("command", ["check", "migrate", "listen"])

@@ -49,6 +49,9 @@ async def test_a_restore_of_data_alone(server: str, url: str, empty_url: str, da
         await output(*psql(empty_url, "--quiet", "--set", "ON_ERROR_STOP=1"), stdin=dump)
         assert await floors(restored) == expected != [0]
         assert await restored.fetchval("select count(*) from note") == 3
+        assert (
+            await restored.fetchval("select count(*) from note_event") == 1 + 3
+        )  # the old one, and one a row restored
         await restored.execute(INSERT)
         assert all(finding.fine for finding in await look(empty_url))
 
