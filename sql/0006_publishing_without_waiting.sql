@@ -127,7 +127,7 @@ begin
                 raise exception 'a trigger has changed a rowid';  -- which draft is which is seen one by one
             end if;
         end if;
-    exception when others then
+    exception when others or assert_failure then
         -- One of them is the cause. Each on its own, so that the others are saved.
         new_ids := '{}'; new_topics := '{}'; new_rows := '{}'; new_places := '{}';
         perform set_config('notes_hub.batch', 'on', true);
@@ -151,7 +151,7 @@ begin
                     new_rows := new_rows || made.row_json;
                     new_places := new_places || draft.n;
                 end if;
-            exception when others then
+            exception when others or assert_failure then
                 waits := waits + (sqlstate = '55P03')::int;
                 failures[draft.n] := sqlstate || ' ' || sqlerrm;
             end;
