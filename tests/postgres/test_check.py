@@ -1,5 +1,7 @@
 """What `check` finds in a database, and in which words."""
 
+from pathlib import Path
+
 import asyncpg
 import pytest
 
@@ -93,6 +95,20 @@ async def test_a_clock_behind_the_log(url: str, database: asyncpg.Connection) ->
         "select setval('note_seq', (extract(epoch from clock_timestamp()) * 1e6)::bigint + 90 * 1000000)"
     )
     assert wrong(await look(url), "clock is 90 s behind") or wrong(await look(url), "clock is 89 s behind")
+
+
+async def test_a_log_past_the_end(url: str, database: asyncpg.Connection) -> None:
+    """A log whose numbers no client can hold is told, and what the documents say numbers it anew."""
+    await durable(database)
+    await database.execute("select setval('note_seq', $1)", 2**53)
+    await database.execute("insert into note (username, body) values ('gb', 'x')")
+    assert wrong(await look(url), "2^53")
+    remedy = Path("docs/guarantees.md").read_text().partition("    BEGIN;")
+    await database.execute(remedy[1] + remedy[2].partition("    COMMIT;")[0] + "COMMIT;")
+    assert all(finding.fine for finding in await look(url))
+    await database.execute("insert into note (username, body) values ('gb', 'y')")
+    seqs = [row["seq"] for row in await database.fetch("select seq from note_event")]
+    assert len(seqs) == 1 and await database.fetchval("select floor from note_log") < seqs[0] < 2**52
 
 
 def test_log_state() -> None:
