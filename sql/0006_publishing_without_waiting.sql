@@ -51,7 +51,7 @@ $$;
 
 -- A function with other columns is another function: who might execute the one of before may execute this one.
 select set_config('notes_hub.publishers', string_agg(
-        case grantee when 0 then 'public' else grantee::regrole::text end, ', '), true)
+        case grantee when 0 then 'public' else grantee::regrole::text end, ', '), false)
     from pg_proc, aclexplode(proacl)
     where pg_proc.oid = 'note_publish(json)'::regprocedure and grantee <> proowner;
 drop function note_publish(json);
