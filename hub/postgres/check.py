@@ -179,13 +179,14 @@ def log_state(state: LogState, clock: int) -> list[Finding]:
     `clock` is the time of the database in microseconds since 1970, the unit of a seq.
     """
     ahead = (state.last - clock) / 1e6
+    wrong = f"The clock is {ahead:.0f} s behind the log. Order is kept, but check the server's time."
+    if state.last >= 2**53:
+        wrong = "The log's newest seq is above 2^53: no cursor can be resumed. docs/guarantees.md says how to go on."
     used = f"notify queue {state.queue_usage:.0%} full"
     return [
         Finding(
             ahead < 1,
-            "clock and log agree"
-            if ahead < 1
-            else f"The clock is {ahead:.0f} s behind the log. Order is kept, but check the server's time.",
+            "clock and log agree" if ahead < 1 else wrong,
         ),
         Finding(
             state.queue_usage < 0.5,

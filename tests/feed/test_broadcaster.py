@@ -141,6 +141,20 @@ def test_topics() -> None:
     ]
 
 
+def test_a_topic_named_as_all_topics_are() -> None:
+    """An event whose topic is `*`, which SQL may write, reaches who follows all topics once, and nobody else."""
+    broadcaster, turn = made()
+    everything, a = FakeSubscriber(Counting(), ALL), FakeSubscriber(Counting(), "a")
+    for subscriber in (everything, a):
+        broadcaster.join(subscriber)
+    broadcaster.publish(deleted(1, ALL))
+    turn.end()
+    broadcaster.leave(everything)
+    broadcaster.publish(deleted(2, ALL))
+    turn.end()
+    assert everything.writes == [b"1;"] and a.writes == []
+
+
 def test_what_is_passed_over_is_not_written() -> None:
     """An event without a message, or one that a format leaves out, moves the head and writes nothing."""
     broadcaster, turn = made()

@@ -1,5 +1,7 @@
 """What `check` finds in a database, and in which words."""
 
+from pathlib import Path
+
 import asyncpg
 import pytest
 
@@ -148,6 +150,20 @@ async def test_a_child_table(url: str, database: asyncpg.Connection) -> None:
     await durable(database)
     await database.execute("create table child () inherits (note)")
     await mended(url, database, "child")
+
+
+async def test_a_log_past_the_end(url: str, database: asyncpg.Connection) -> None:
+    """A log whose numbers no client can hold is told, and what the documents say numbers it anew."""
+    await durable(database)
+    await database.execute("select setval('note_seq', $1)", 2**53)
+    await database.execute("insert into note (username, body) values ('gb', 'x')")
+    assert wrong(await look(url), "2^53")
+    remedy = Path("docs/guarantees.md").read_text().partition("    BEGIN;")
+    await database.execute(remedy[1] + remedy[2].partition("    COMMIT;")[0] + "COMMIT;")
+    assert all(finding.fine for finding in await look(url))
+    await database.execute("insert into note (username, body) values ('gb', 'y')")
+    seqs = [row["seq"] for row in await database.fetch("select seq from note_event")]
+    assert len(seqs) == 1 and await database.fetchval("select floor from note_log") < seqs[0] < 2**52
 
 
 def test_log_state() -> None:
