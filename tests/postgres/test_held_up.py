@@ -129,3 +129,17 @@ async def test_statements_of_a_refused_batch(url: str, database: asyncpg.Connect
     assert [isinstance(answer, Placed) for answer in answers] == [body != "rude" for body in bodies]
     assert placed == sorted(placed) and sorted(place.seq for place in placed) == [place.seq for place in placed]
     assert await database.fetchval("select count(*) from note") == 997
+
+
+async def test_a_transaction_that_holds_the_log(url: str, database: asyncpg.Connection) -> None:
+    """Who makes the log's trigger immediate holds the log until its end; all notes wait, and none is refused."""
+    async with connected(url) as other, publishing(url) as (writer, _):
+        first = await writer.publish(Draft("lobby", "gb", "first"))
+        async with other.transaction():
+            await other.execute("set constraints all immediate")
+            await other.execute("insert into note (username, body) values ('gb', 'x')")
+            waiting = [asyncio.create_task(writer.publish(Draft("lobby", "gb", str(number)))) for number in range(5)]
+            await asyncio.wait(waiting, timeout=0.2)
+            assert not any(task.done() for task in waiting)
+        places = [first, *await asyncio.gather(*waiting)]
+        assert [place.seq for place in places] == sorted(place.seq for place in places)
