@@ -129,7 +129,15 @@ async def _run(
 
 
 async def _settle(result: Result, url: str, drivers: list[Driver]) -> None:
-    """Write one last note into each topic, and wait until every client has what concerns it."""
+    """Write one last note into each topic, and wait until every client has what concerns it.
+
+    Only once all that clients still had to publish is saved: a note that is acknowledged after the last ones of the
+    topics would be nobody's to wait for.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(HEAL):
+            while any(driver.client.outbox for driver in drivers):
+                await asyncio.sleep(0.02)
     async with admin(url, 20) as database:
         for topic in TOPICS:
             await database.execute("insert into note (topic, username, body) values ($1, 'end', 'end')", topic)
