@@ -92,8 +92,8 @@ static void open_next(void) {
         struct client *c = &clients[opened];
         char request[1024];
         int yes = 1, size = snprintf(request, sizeof request,
-            kind == LINES ? "GET %s HTTP/1.1\r\nHost: bench\r\n\r\n"
-                          : "GET %s HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            kind == LINES ? "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                          : "GET %s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n", path);
         if ((c->fd = socket(AF_INET, SOCK_STREAM, 0)) < 0) fail("socket");
         if (connect(c->fd, (struct sockaddr *)&server, sizeof server) < 0) fail("connect");
