@@ -202,7 +202,7 @@ def check(settings: Settings) -> None:
             store = Store(url, 1)
             await store.open()
             try:
-                found = [checks.Finding(True, f"database {address(url)}"), *await checks.run(connection, store)]
+                found = await checks.run(connection, store)
             finally:
                 await store.close()
         found += [checks.Finding(False, f"{name} is set but is no setting.") for name in unknown(os.environ)]

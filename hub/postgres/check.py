@@ -50,16 +50,6 @@ class Finding(NamedTuple):
     text: str
 
 
-def place_of(connection: asyncpg.Connection) -> str:
-    """The database of a connection, for people: its name, and the host and port (or the socket) that were connected to.
-
-    The server itself may know others: it may be behind a pooler, a tunnel or a container's port.
-    """
-    address = connection._addr
-    where = address if isinstance(address, str) else f"{address[0]}:{address[1]}"
-    return f"database {connection._params.database} at {where}"
-
-
 async def findings(connection: asyncpg.Connection, store: Store) -> AsyncIterator[Finding]:
     """The findings, in the order of the questions.
 
@@ -67,7 +57,7 @@ async def findings(connection: asyncpg.Connection, store: Store) -> AsyncIterato
     `store` sends the notification.
     """
     version = int(await connection.fetchval("show server_version_num"))
-    name = f"Postgres {await connection.fetchval('show server_version')}, {place_of(connection)}"
+    name = f"Postgres {await connection.fetchval('show server_version')}, {store.address}"
     yield Finding(version >= OLDEST, name if version >= OLDEST else f"{name}, is too old: 14 or later is needed.")
     encoding = await connection.fetchval("show server_encoding")
     fine = encoding == "UTF8"

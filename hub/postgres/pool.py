@@ -128,6 +128,7 @@ class Pool:
     """At most `size` connections, for statements that each stand alone."""
 
     def __init__(self, url: str, size: int) -> None:
+        self.address = address(url)  # for people
         self._url = url
         self._connections: WeakSet[asyncpg.Connection] = WeakSet()
         self._waiting = 0  # statements that wait for a connection

@@ -101,7 +101,7 @@ async def test_it_names_its_database(url: str, database: asyncpg.Connection) -> 
     """The first line says which database was looked at, and where."""
     name = await database.fetchval("select current_database()")
     first = (await look(url))[0].text
-    assert f"database {name} at " in first and first.endswith(".s.PGSQL.5432")
+    assert f"{name} on /" in first and first.endswith(".s.PGSQL.5432")
 
 
 async def mended(url: str, database: asyncpg.Connection, *words: str) -> None:
