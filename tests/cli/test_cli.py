@@ -183,7 +183,7 @@ async def test_check(url: str, database: asyncpg.Connection) -> None:
 async def test_check_writes_nothing(empty_url: str) -> None:
     """Check on a database without the schema says what to run, and makes nothing there."""
     code, out, _ = await run("check", DATABASE_URL=empty_url)
-    assert code == 1 and "Run: notes-hub migrate" in out and "database test_" in out
+    assert code == 1 and "Run: notes-hub migrate" in out and ", test_" in out
     assert "applied 1" in (await run("migrate", DATABASE_URL=empty_url))[1]
 
 
