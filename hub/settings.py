@@ -10,6 +10,7 @@ To add a setting, add a field here: its option, its variable, its check and its 
 import ipaddress
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -120,6 +121,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         return is_loopback(self.host)
 
 
+@lru_cache(1024)  # asked of every request
 def is_loopback(name: str) -> bool:
     """Whether a name or address always means this machine: localhost and below (RFC 6761 §6.3), 127.0.0.0/8, ::1."""
     try:

@@ -21,8 +21,11 @@ METHODS = "GET, POST, OPTIONS"
 
 def allows(request: web.Request, settings: Settings) -> bool:
     """Whether the page that makes this request may use the hub."""
-    origin, origins = request.headers.get("Origin"), settings.origins
-    if origin is None or "*" in origins or origin in origins:
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return True
+    origins = settings.origins
+    if "*" in origins or origin in origins:
         return True
     try:
         parts = urlsplit(origin)
