@@ -181,6 +181,22 @@ def start_hub(url: str) -> Callable[..., contextlib.AbstractAsyncContextManager[
     return start
 
 
+@contextlib.asynccontextmanager
+async def kept_busy(hub: Context, database: asyncpg.Connection) -> AsyncIterator[None]:
+    """All connections for what clients ask are in use, and more wait for one."""
+    size, sleeping = hub.settings.pool_size, "query = 'select pg_sleep(30)' and datname = current_database()"
+    asked = [asyncio.ensure_future(hub.store.fetch("select pg_sleep(30)")) for _ in range(size + 8)]
+    async with asyncio.timeout(5):
+        while await database.fetchval(f"select count(*) from pg_stat_activity where {sleeping}") < size:
+            await asyncio.sleep(0.01)
+    try:
+        yield
+    finally:
+        for each in asked:
+            each.cancel()
+        await asyncio.wait(asked)
+
+
 class Http:
     """A client of one hub."""
 

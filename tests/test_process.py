@@ -144,8 +144,10 @@ async def test_until_told_to_stop() -> None:
         finally:
             cancelled.set()
 
-    await process.until(stop, work())
-    await cancelled.wait()
+    async with asyncio.timeout(5):
+        await process.until(stop, work())
+        await cancelled.wait()
+    assert stop.is_set()
 
 
 def test_serving_needs_unix(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,12 +178,15 @@ async def test_retry_on_a_busy_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(0.09 < after - before < 0.5 for before, after in itertools.pairwise(times)) and len(times) == 3
 
 
-async def test_publisher_that_does_not_iterate(start_hub, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_publisher_that_does_not_iterate(
+    start_hub, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who only publishes need not read events: no number of notes fills the client."""
     monkeypatch.setattr(connection, "MAX_UNREAD", 10)
     async with start_hub() as (_, address), hub.connect(address, topics=[]) as notes:
         for number in range(30):
             await asyncio.wait_for(notes.publish("gb", str(number)), 2)
+        assert await database.fetchval("select count(*) from note") == 30
 
 
 async def test_home_of_a_note(start_hub, database: asyncpg.Connection) -> None:

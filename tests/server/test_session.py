@@ -19,7 +19,6 @@ from hub.protocol import (
     Pong,
     Publish,
     Reset,
-    Status,
     Subscribe,
     Unsubscribe,
     Welcome,
@@ -75,24 +74,6 @@ async def test_a_bare_line(start_hub) -> None:
         await client.send('{"username": "gb", "body": "Hello World!"}')
         note = await client.until(Note)
         assert (note.topic, note.username, note.body) == ("ops", "gb", "Hello World!")
-
-
-async def test_gone_before_the_welcome(start_hub, database: asyncpg.Connection) -> None:
-    """A note of a client that did not wait for the hub to be ready is saved all the same."""
-    async with start_hub() as (hub, address):
-        hub.listener.ready.clear()
-        async with connect(address) as client:
-            await client.until(Status)
-            await client.send(Publish("gb", "in a hurry"))
-            client.socket._response.close()
-        (session,) = hub.connections
-        async with asyncio.timeout(5):
-            while not session.gone:
-                await asyncio.sleep(0)
-        hub.listener.ready.set()
-        async with asyncio.timeout(5):
-            while not await database.fetchval("select count(*) from note where body = 'in a hurry'"):
-                await asyncio.sleep(0.01)
 
 
 async def test_a_publisher(start_hub) -> None:

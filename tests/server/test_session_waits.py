@@ -8,7 +8,7 @@ import aiohttp
 import asyncpg
 import pytest
 
-from hub.protocol import CaughtUp, History, Page, Ping, Pong, Status, Subscribe, Welcome
+from hub.protocol import CaughtUp, History, Page, Ping, Pong, Publish, Status, Subscribe, Welcome
 from tests.conftest import connect, connected
 
 MASKED = b"\x80\0\0\0\0"  # length 0, and a mask of zeros
@@ -122,3 +122,22 @@ async def test_a_stream_that_begins_while_the_database_is_away(start_hub) -> Non
         async with asyncio.timeout(5):
             while hub.connections:
                 await asyncio.sleep(0.01)
+
+
+async def test_gone_before_the_welcome(start_hub, database: asyncpg.Connection) -> None:
+    """A note of a client that did not wait for the hub to be ready is saved all the same."""
+    async with start_hub() as (hub, address):
+        hub.listener.ready.clear()
+        async with connect(address) as client:
+            await client.until(Status)
+            await client.send(Publish("gb", "in a hurry"))
+            client.socket._response.close()
+        (session,) = hub.connections
+        async with asyncio.timeout(5):
+            while not session.gone:
+                await asyncio.sleep(0)
+        hub.listener.ready.set()
+        async with asyncio.timeout(5):
+            while not await database.fetchval("select count(*) from note where body = 'in a hurry'"):
+                await asyncio.sleep(0.01)
+        assert not hub.connections
