@@ -92,9 +92,7 @@ class Broadcaster:
         self._flushed = self._took = 0.0  # when the last flush ended, and how long it took
         self._pending: list[Event] = []
         self._audiences: dict[tuple[Format, frozenset[str]], Audience] = {}
-        self._by_topic: dict[
-            str | None, set[Audience]
-        ] = {}  # None: those who follow all; `*` may be a note's topic, too
+        self._by_topic: dict[str | None, set[Audience]] = {}  # None: all; `*` may be the topic of a note, too
         self._waiting: list[tuple[int, Future[None]]] = []
         self.everyone: set[Subscriber] = set()  # live or catching up
         self._ring = Ring(ring_bytes)

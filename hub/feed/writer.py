@@ -114,10 +114,7 @@ class Writer:
 
     def _answer(self, batch: Batch, results: Iterable[Result]) -> None:
         for (draft, answer), result in zip(batch, results, strict=True):
-            if isinstance(result, Placed):
-                self.written += 1
-                answer(result)
-            elif isinstance(result, Held) and len(self._held) < MAX_HELD and not self._closing:
+            if isinstance(result, Held) and len(self._held) < MAX_HELD and not self._closing:
                 self._held.append((self._loop.time() + HELD_FOR, draft, answer))
                 self._holds.set()
             else:
